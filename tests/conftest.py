@@ -1,0 +1,54 @@
+"""What the tests share."""
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    # A step this small is many times slower on more.
+    torch.set_num_threads(1)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+
+@pytest.fixture(autouse=True)
+def _own_random_state() -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        yield
+
+
+@pytest.fixture(scope="session")
+def makemore_names() -> Path:
+    """Karpathy's own names.txt."""
+    return _shared("data/names.txt")
+
+
+@pytest.fixture(scope="session")
+def golden() -> dict[str, Any]:
+    """Figures computed in plain PyTorch."""
+    return json.loads(_shared("golden/golden.json").read_text())
+
+
+def _shared(name: str) -> Path:
+    path = SHARED / name
+    if not path.is_file():
+        pytest.skip(f"{path} is not here; it holds exact figures and is not part of the repository")
+    return path
+
+
+@pytest.fixture
+def few_names(tmp_path: Path) -> Path:
+    """Sixty names in a file: 11 training batches of 32 rows."""
+    path = tmp_path / "few.txt"
+    lines = (ROOT / "data" / "names.txt").read_text().splitlines()[:60]
+    path.write_text("\n".join(lines) + "\n")
+    return path
