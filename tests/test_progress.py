@@ -1,0 +1,66 @@
+import io
+import re
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from lightning.pytorch import Callback, Trainer
+from rich.console import Console
+
+from makemore_lightning import MakemoreModule, NamesDataModule, progress
+from makemore_lightning.progress import StepProgress
+
+
+def shown(names: Path, *callbacks: Callback, bar: StepProgress | None = None, **arguments: Any) -> str:
+    """What a person sees on a terminal of 120 columns during a short fit."""
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=120)
+    real = progress.Progress
+    with mock.patch.object(
+        progress, "Progress", lambda *columns, **options: real(*columns, console=console, **options)
+    ):
+        trainer = Trainer(
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            callbacks=[bar or StepProgress(), *callbacks],
+            **arguments,
+        )
+        trainer.fit(MakemoreModule(), NamesDataModule(str(names)))
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+
+
+def test_ends_with_all_steps_and_both_losses(few_names: Path) -> None:
+    last = shown(few_names, max_steps=30).strip().splitlines()[-1]
+    assert re.search(r"Step 30/30 .* \d+ steps/s .*loss \d\.\d{4}  val_loss \d\.\d{4}", last)
+
+
+def test_counts_epochs_in_steps(few_names: Path) -> None:
+    assert "22/22" in shown(few_names, max_epochs=2)
+
+
+def test_looks_at_the_clock_and_not_at_every_batch(few_names: Path) -> None:
+    bar = StepProgress(refreshes_per_second=0.001)
+    with mock.patch.object(bar, "_refresh", wraps=bar._refresh) as refresh:
+        shown(few_names, bar=bar, max_steps=30)
+    assert refresh.call_count == 2
+
+
+def test_stops_when_training_fails(few_names: Path) -> None:
+    class Fail(Callback):
+        def on_train_batch_end(self, *_: Any, **__: Any) -> None:
+            raise RuntimeError("no")
+
+    bar = StepProgress()
+    with pytest.raises(RuntimeError, match="no"):
+        shown(few_names, Fail(), bar=bar, max_steps=30)
+    assert bar._progress is None
+
+
+def test_can_be_disabled(few_names: Path) -> None:
+    bar = StepProgress()
+    bar.disable()
+    assert "Step" not in shown(few_names, bar=bar, max_steps=3)
