@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule
+from jsonargparse.typing import PositiveInt
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torch.utils.data import DataLoader
 
@@ -25,67 +28,131 @@ class MakemoreCLI(LightningCLI):
     """LightningCLI with what a run of makemore needs besides: threads, a bar, a way to go on, and names as output."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--threads", type=int, default=1, help="CPU threads; a network this small is fastest on 1")
+        parser.add_argument(
+            "--threads", type=PositiveInt, default=1, help="CPU threads; a network this small is fastest on 1"
+        )
         parser.add_class_arguments(SampleRequest, "sample")
         parser.add_argument(
             "--sample_file", type=Path, help="where predict saves the names (default: by the checkpoint)"
         )
 
-    def before_instantiate_classes(self) -> None:
-        config = self.config[str(self.subcommand)]
-        torch.set_num_threads(config.threads)
-        if self.subcommand == "fit":
-            _validate_at_the_end_at_least(config.trainer)
-            _continue_in_the_same_folder(config)
-        else:
-            # Only training leaves a record.
-            config.trainer.logger = False
-            self.save_config_callback = None
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        super().parse_arguments(parser, args)
+        # Next, LightningCLI puts the checkpoint's arguments in their place.
+        self.asked_model = self.given.model.clone()
 
-    def instantiate_trainer(self, **kwargs: Any) -> Any:
-        trainer = self.config[str(self.subcommand)].trainer
-        if trainer.enable_progress_bar is not False:
+    @property
+    def given(self) -> Any:
+        """The arguments of the subcommand, as parsed."""
+        return self.config[self.config.subcommand]
+
+    def before_instantiate_classes(self) -> None:
+        given = self.given
+        torch.set_num_threads(given.threads)
+        checkpoint = load_checkpoint(given.ckpt_path)
+        if self.subcommand == "fit":
+            if checkpoint is not None:
+                refuse_another_model(self.asked_model, given.model)
+                if continue_in_the_same_folder(given, checkpoint):
+                    self.save_config_callback = None  # the folder has the config of the run that began there
+            drop_what_needs_a_logger(given.trainer)
+            return
+        if checkpoint is None:
+            raise InputError(f"{self.subcommand} needs a trained network: give its checkpoint with --ckpt_path FILE")
+        take_data_arguments(given.data, checkpoint, self._parser(self.subcommand).get_defaults().data)
+        # Only training leaves a record.
+        given.trainer.logger = False
+        self.save_config_callback = None
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        trainer = self.given.trainer
+        configured = self.config_init[str(self.subcommand)].trainer.callbacks or []
+        if trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in configured):
             self.trainer_defaults["callbacks"].append(StepProgress())
         if trainer.profiler is None:
             kwargs["profiler"] = SilentProfiler()
-        return super().instantiate_trainer(**kwargs)
+        return super().instantiate_trainer(**validations_that_come(trainer), **kwargs)
 
     def after_fit(self) -> None:
-        logger, checkpoint = self.trainer.logger, self.trainer.checkpoint_callback
-        best = getattr(checkpoint, "best_model_path", "") or "none"
-        folder = logger.save_dir if logger else None
-        print(f"See the charts with: tensorboard --logdir {folder}   Best checkpoint: {best}")
+        if self.trainer.is_global_zero and self.trainer.log_dir:
+            best = getattr(self.trainer.checkpoint_callback, "best_model_path", "") or "none, there was no validation"
+            logger = self.trainer.logger
+            folder = logger.save_dir if logger else self.trainer.default_root_dir
+            print(f"See the charts with: tensorboard --logdir {folder}   Best checkpoint: {best}")
 
-    def predict(self, model: LightningModule, ckpt_path: str | None = None, **_: Any) -> None:
+    def predict(self, model: LightningModule, ckpt_path: str, **_: Any) -> None:
         """Prints and saves names drawn from a checkpoint."""
-        if ckpt_path is None:
-            raise InputError("predict draws names from a trained network: give its checkpoint with --ckpt_path FILE")
         config = self.config_init[str(self.subcommand)]
         one_request = DataLoader([config.sample], batch_size=None)  # type: ignore[arg-type]  any sequence will do
         batches = self.trainer.predict(model, one_request, ckpt_path=ckpt_path)
         names = [name for batch in batches or [] for name in batch]
         target = config.sample_file or Path(ckpt_path).with_name("generated.txt")
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         print("\n".join(names))
         print(f"Saved to {target}", file=sys.stderr)
 
 
-def _validate_at_the_end_at_least(trainer: Any) -> None:
+def load_checkpoint(path: str | None) -> dict[str, Any] | None:
+    """Returns the checkpoint that a path stands for, None if there is no path.
+
+    Raises:
+        InputError: If it is not there.
+    """
+    if path is None:
+        return None
+    if not Path(path).is_file():
+        raise InputError(f"--ckpt_path {path}: no such file. A run keeps its own in RUN/checkpoints/last.ckpt")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def refuse_another_model(asked: Any, trained: Any) -> None:
+    """Keeps training from going on with another network than the one that was asked for.
+
+    Raises:
+        InputError: If the arguments differ; says which.
+    """
+    differing = [name for name in vars(trained) if asked.get(name) != trained.get(name)]
+    if differing:
+        told = ", ".join(f"model.{name}={trained.get(name)!r} and not {asked.get(name)!r}" for name in differing)
+        raise InputError(f"the checkpoint was trained with {told}; give the config and the arguments of its run")
+
+
+def continue_in_the_same_folder(given: Any, checkpoint: dict[str, Any]) -> bool:
+    """Lets a run go on writing in the folder where it began, so that its charts are whole; tells whether it does."""
+    logger = given.trainer.logger
+    if "TensorBoardLogger" not in str(getattr(logger, "class_path", "")):
+        return False
+    run = Path(given.ckpt_path).resolve().parent.parent
+    if run.parent != (Path(logger.init_args.save_dir) / (logger.init_args.name or "")).resolve():
+        return False
+    logger.init_args.version = run.name
+    # Drops what was written after the checkpoint: those steps are taken again.
+    logger.init_args.purge_step = checkpoint["global_step"]
+    return True
+
+
+def drop_what_needs_a_logger(trainer: Any) -> None:
+    """Lets `--trainer.logger=false` be all that it takes to train without a record."""
+    if trainer.logger is False:
+        trainer.callbacks = [c for c in trainer.callbacks or [] if "LearningRateMonitor" not in str(c.class_path)]
+
+
+def take_data_arguments(data: Any, checkpoint: dict[str, Any], defaults: Any) -> None:
+    """Evaluates on the data of the training: what is left at its default becomes what it was there."""
+    for name, value in checkpoint.get("datamodule_hyper_parameters", {}).items():
+        if name in data and data[name] == defaults[name]:
+            data[name] = value
+
+
+def validations_that_come(trainer: Any) -> dict[str, Any]:
     """Keeps a short run from ending before its first validation, and so without a best checkpoint."""
-    if isinstance(trainer.val_check_interval, int) and trainer.max_steps > 0:
-        trainer.val_check_interval = min(trainer.val_check_interval, trainer.max_steps)
-
-
-def _continue_in_the_same_folder(config: Any) -> None:
-    """Lets a run that goes on from a checkpoint write on in the folder where it began, so that its charts are whole."""
-    logger = config.trainer.logger
-    if not config.ckpt_path or not hasattr(logger, "init_args"):
-        return
-    run = Path(config.ckpt_path).resolve().parent.parent
-    if run.parent == (Path(logger.init_args.save_dir) / logger.init_args.name).resolve():
-        logger.init_args.version = run.name
-        # Drops what was written after the checkpoint: those steps are taken again.
-        logger.init_args.purge_step = torch.load(config.ckpt_path, weights_only=True)["global_step"]
+    every = trainer.val_check_interval
+    if not isinstance(every, int):
+        return {}
+    if trainer.max_steps > 0:
+        return {"val_check_interval": min(every, trainer.max_steps)}
+    return {"val_check_interval": 1.0, "check_val_every_n_epoch": 1}  # counted in epochs: once in each
 
 
 def make_cli(arguments: list[str] | None = None, callbacks: Sequence[Callback] = ()) -> MakemoreCLI:
@@ -101,7 +168,6 @@ def make_cli(arguments: list[str] | None = None, callbacks: Sequence[Callback] =
         NamesDataModule,
         args=arguments,
         trainer_defaults={"callbacks": list(callbacks)},
-        save_config_kwargs={"overwrite": True},  # a run that goes on writes it again
         seed_everything_default=2147483647,
         auto_configure_optimizers=False,  # the module takes them, so that its default drops the rate half-way
     )
@@ -111,7 +177,7 @@ def main() -> None:
     """Runs the command line; a person's mistake ends it with one line and exit code 2."""
     try:
         make_cli()
-    except InputError as error:
+    except (InputError, MisconfigurationException) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 

@@ -68,8 +68,10 @@ class TrainingBatches:
         self._resuming = False
 
     def __len__(self) -> int:
-        rows_a_step = self.batch_size * self._world_size
-        return -(-len(self.windows.targets) // rows_a_step)
+        rows = -(-len(self.windows.targets) // self._world_size)
+        full, rest = divmod(rows, self.batch_size)
+        # A single row left over joins the batch before it: BatchNorm can't do with one.
+        return full + (rest > 1 or rows == rest)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         batches, start = self._next_epoch()
@@ -98,8 +100,9 @@ class TrainingBatches:
         else:
             order = torch.randperm(rows, generator=self._generator)
         order = self._share(order)
-        contexts = self.windows.contexts[order].split(self.batch_size)
-        targets = self.windows.targets[order].split(self.batch_size)
+        before_last = self.batch_size * (len(self) - 1)
+        sizes = [self.batch_size] * (len(self) - 1) + [len(order) - before_last]
+        contexts, targets = self.windows.contexts[order].split(sizes), self.windows.targets[order].split(sizes)
         return list(zip(contexts, targets, strict=True))
 
     def _share(self, order: Tensor) -> Tensor:

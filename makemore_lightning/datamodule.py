@@ -78,6 +78,7 @@ class NamesDataModule(LightningDataModule):
         self.makemore_url = makemore_url
         self.splits: dict[Split, NameList] = {}
         self.vocabulary: Vocabulary
+        self._generator: torch.Generator | None = None
 
     def prepare_data(self) -> None:
         """Downloads makemore's file if it is asked for and not there yet."""
@@ -86,6 +87,7 @@ class NamesDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Reads and splits the names and collects their characters."""
+        self._generator = None  # each fit draws anew
         everything = name_files.read(name_files.locate(self.names, self.makemore_url))
         if self.unique:
             everything = everything.unique()
@@ -112,13 +114,14 @@ class NamesDataModule(LightningDataModule):
 
         The weights are drawn before, so that one seed draws the weights and then the batches, as in the notes.
         """
-        generator = torch.Generator()
-        generator.set_state(torch.get_rng_state())
+        if self._generator is None:
+            self._generator = torch.Generator()
+            self._generator.set_state(torch.get_rng_state())
         return TrainingBatches(
             self.windows("train"),
             self.batch_size,
             replacement=self.sampling == "replacement",
-            generator=generator,
+            generator=self._generator,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
         )

@@ -31,17 +31,20 @@ class LastCheckpoint(Checkpoint):
 
     def __init__(self) -> None:
         super().__init__()
-        self._step = self._written_at = 0
+        self._step = 0
+        self._written_at: int | None = None
         self._asked_by: int | None = None
         self._handlers: dict[int, Any] = {}
 
     def path(self, trainer: Trainer) -> Path:
-        """Where the checkpoint of this trainer's run lies."""
-        return Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        """Where the checkpoint of this trainer's run lies: beside the best one, if one is kept."""
+        folders = [getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks]
+        own = Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints"
+        return Path(next(filter(None, folders), own)) / "last.ckpt"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._step = self._written_at = trainer.global_step
-        self._asked_by = None
+        self._step = trainer.global_step
+        self._written_at = self._asked_by = None
         # Several processes must stop at the same batch, which Lightning sees to.
         if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
             self._handlers = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -73,7 +76,7 @@ class LastCheckpoint(Checkpoint):
         self._restore_handlers()
         if isinstance(exception, SIGTERMException) and self._asked_by is not None:
             exception.code = 128 + self._asked_by
-        if self._written_at > 0:
+        if self._written_at is not None:
             log.warning("Stopped. Go on after step %d with: --ckpt_path %s", self._written_at, self.path(trainer))
 
     def _write(self, trainer: Trainer) -> None:

@@ -27,7 +27,8 @@ class LeanModule(LightningModule):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # The loop asks at every batch whether training_step takes a batch_idx; this is where `inspect` looks first.
-        cls.training_step.__signature__ = inspect.signature(cls.training_step)  # type: ignore[attr-defined]
+        if "training_step" in vars(cls):
+            cls.training_step.__signature__ = inspect.signature(cls.training_step)  # type: ignore[attr-defined]
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning sets this string around every hook, 44 times a step, and nn.Module searches each value for

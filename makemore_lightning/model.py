@@ -35,14 +35,14 @@ class MLP(nn.Module):
         batchnorm: Puts a `BatchNorm1d` between each hidden layer and its activation; the layer then has no bias,
             which BatchNorm would only subtract again.
         head_batchnorm: Puts one after the head, too.
-        batchnorm_momentum: Weight of the newest batch in BatchNorm's running mean and variance, 0 to 1.
+        batchnorm_momentum: Weight of the newest batch in BatchNorm's running mean and variance, above 0, at most 1.
         init: Name of an initialization scheme: naive, logits, tanh, kaiming or torch.
         gain: Kaiming's gain; None = the activation's own.
         head_scale: What the head's weights are multiplied by at the start; None = the scheme's own.
         generator: Source of the weights; None = PyTorch's global one.
 
     Raises:
-        InputError: If a name is unknown or a size is below 1; says what was given and what there is.
+        InputError: If a name is unknown or a number out of range; says what was given and what there is.
 
     Example:
         >>> network = MLP(vocab_size=27, block_size=3)
@@ -72,6 +72,8 @@ class MLP(nn.Module):
         super().__init__()
         sizes = [block_size * embedding_dim, *hidden_sizes]
         _check_sizes(vocab_size, block_size, embedding_dim, *hidden_sizes)
+        if not 0 < batchnorm_momentum <= 1:
+            raise InputError(f"batchnorm_momentum must be above 0 and at most 1, got {batchnorm_momentum}")
         scheme = find_scheme(init)
         self.embedding = _undrawn(nn.Embedding, vocab_size, embedding_dim)
         self.flatten = nn.Flatten()

@@ -1,6 +1,7 @@
 """The network in training: steps, metrics, optimizer and its schedule."""
 
-import math
+import logging
+import sys
 from typing import Any, Literal
 
 import torch
@@ -20,6 +21,8 @@ from makemore_lightning.model import MLP, make_activation
 from makemore_lightning.sampling import SampleRequest, sample_names
 from makemore_lightning.vocabulary import Vocabulary
 
+log = logging.getLogger(__name__)
+
 Batch = tuple[Tensor, Tensor]
 
 
@@ -30,7 +33,8 @@ class MakemoreModule(LeanModule):
     every argument. Writes `train/...`, `val/...` and `test/...`, each with `loss` (cross entropy in nats),
     `bits_per_character`, `perplexity` (a number of characters) and `accuracy` (a share). Those of train are of one
     batch, at steps 0, n, 2n, ... for n = `Trainer(log_every_n_steps=n)`; step 0 is the state at initialization.
-    TensorBoard's table of runs gets every argument, and `final/val_loss`.
+    A validation stands at the last step before it, where Lightning puts it. TensorBoard's table of runs gets every
+    argument, and `final/val_loss`.
 
     Args:
         embedding_dim: Length of a character's vector.
@@ -38,14 +42,14 @@ class MakemoreModule(LeanModule):
         activation: Class name in `torch.nn`, such as "Tanh" or "ReLU".
         batchnorm: BatchNorm between each hidden layer and its activation.
         head_batchnorm: BatchNorm after the head, too.
-        batchnorm_momentum: Weight of the newest batch in BatchNorm's running figures, 0 to 1.
+        batchnorm_momentum: Weight of the newest batch in BatchNorm's running figures, above 0, at most 1.
         init: Initialization scheme, see `initialization.py`.
         gain: Kaiming's gain; None = the activation's own (5/3 for tanh).
         head_scale: What the head's weights are multiplied by at the start; None = the scheme's own.
         optimizer: Builds the optimizer from the parameters; None = SGD with learning rate 0.1.
         lr_scheduler: Builds the schedule from the optimizer; None = a tenth of the rate from half-way through
             `max_steps` or `max_epochs` on, as in the notes.
-        lr_interval: Whether the schedule goes on after each step or each epoch.
+        lr_interval: Whether a schedule of one's own goes on after each step or each epoch.
 
     Raises:
         InputError: If an activation or a scheme is unknown, or a checkpoint does not fit the data.
@@ -97,6 +101,9 @@ class MakemoreModule(LeanModule):
         self._make_optimizer = optimizer
         self._make_scheduler = lr_scheduler
         self._lr_interval = lr_interval
+        self._drop: MultiStepLR | None = None
+        self._logged_at = -1
+        self._validated_at = 0
 
     # What the data decides
 
@@ -145,6 +152,16 @@ class MakemoreModule(LeanModule):
         """Turns contexts `(N, block_size)` of ids into logits `(N, vocab_size)`."""
         return self.network(contexts)
 
+    def on_train_start(self) -> None:
+        self._logged_at = -1
+        if self._drop is not None and sorted(self._drop.milestones) != self._half_way():
+            log.warning(
+                "The checkpoint is of a run of another length: the learning rate drops at step %s, as there, and not "
+                "at %s, half-way through this one.",
+                *self._drop.milestones,
+                *self._half_way(),
+            )
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         contexts, targets = batch
         logits = self.network(contexts)
@@ -156,7 +173,11 @@ class MakemoreModule(LeanModule):
     def _is_logged_step(self) -> bool:
         # Metrics cost as much as the step itself: nothing is computed that is not shown.
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  set by a connector
-        return every > 0 and self.trainer.global_step % every == 0
+        step = self.trainer.global_step
+        due = every > 0 and step % every == 0 and step != self._logged_at
+        if due:
+            self._logged_at = step  # the first batch alone, where several make a step
+        return due
 
     def _log_train(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
         self.train_metrics.update(loss, logits, targets)
@@ -172,7 +193,7 @@ class MakemoreModule(LeanModule):
         result = self.trainer.callback_metrics.get("val/loss")
         for logger in self.loggers:
             if isinstance(logger, TensorBoardLogger) and result is not None:
-                logger.log_hyperparams(self._table_row(), {"final/val_loss": float(result)}, self.trainer.global_step)
+                logger.log_hyperparams(self._table_row(), {"final/val_loss": float(result)}, self._validated_at)
 
     def _table_row(self) -> dict[str, Any]:
         optimizer = self.trainer.optimizers[0]
@@ -200,8 +221,9 @@ class MakemoreModule(LeanModule):
     def _log_evaluation(self, split: str) -> None:
         values = self.eval_metrics.compute()
         self.eval_metrics.reset()
-        self.log_dict({f"{split}/{name}": value for name, value in values.items()})
-        self.log(f"{split}_loss", values["loss"], prog_bar=True, logger=False)
+        self._validated_at = self.trainer.global_step
+        self.log_dict({f"{split}/{name}": value for name, value in values.items()}, sync_dist=True)
+        self.log(f"{split}_loss", values["loss"], prog_bar=True, logger=False, sync_dist=True)
 
     def predict_step(self, batch: SampleRequest, batch_idx: int) -> list[str]:
         return sample_names(self.network, self.vocabulary, self.block_size, batch)
@@ -211,7 +233,10 @@ class MakemoreModule(LeanModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         make = self._make_optimizer
         optimizer = torch.optim.SGD(self.parameters(), lr=0.1) if make is None else make(self.parameters())
-        scheduler = self._drop_half_way(optimizer) if self._make_scheduler is None else self._make_scheduler(optimizer)
+        if self._make_scheduler is None:
+            drop = {"scheduler": self._drop_half_way(optimizer), "interval": "step"}
+            return {"optimizer": optimizer, "lr_scheduler": drop}  # type: ignore[typeddict-item]
+        scheduler = self._make_scheduler(optimizer)
         schedule: dict[str, Any] = {"scheduler": scheduler, "interval": self._lr_interval}
         if isinstance(scheduler, ReduceLROnPlateau):
             # Goes by a figure that comes with a validation, not with every step.
@@ -219,6 +244,9 @@ class MakemoreModule(LeanModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[typeddict-item]
 
     def _drop_half_way(self, optimizer: Optimizer) -> LRScheduler:
-        steps = self.trainer.estimated_stepping_batches
-        half_way = [] if math.isinf(steps) else [max(1, int(steps) // 2)]
-        return MultiStepLR(optimizer, milestones=half_way, gamma=0.1)
+        self._drop = MultiStepLR(optimizer, milestones=self._half_way(), gamma=0.1)
+        return self._drop
+
+    def _half_way(self) -> list[int]:
+        steps = min(self.trainer.estimated_stepping_batches, sys.maxsize)  # a run without end never gets there
+        return [max(1, int(steps) // 2)]

@@ -2,11 +2,11 @@
 
 import hashlib
 import logging
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 import pooch
-import requests
 
 from makemore_lightning.errors import InputError
 from makemore_lightning.vocabulary import END
@@ -97,7 +97,7 @@ def download(url: str = MAKEMORE_URL, retries: int = 2) -> Path:
     )
     try:
         return Path(cache.fetch(target.name))
-    except (requests.RequestException, ValueError, OSError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(
             f"makemore's names could not be fetched from {url} in {retries + 1} tries: {error} "
             f'Go online and try again, use names="{EMBEDDED}", or give the path of a copy of the file.'
@@ -108,10 +108,12 @@ def read(path: Path) -> NameList:
     """Reads one name a line. Blank lines are skipped and surrounding space is stripped; both are counted and told.
 
     Args:
-        path: A UTF-8 file. Upper case, accents and inner spaces are characters like any other.
+        path: A UTF-8 file. Upper case, accents and inner spaces are characters like any other; an accent written as
+            a character of its own joins its letter (Unicode's form NFC).
 
     Raises:
-        InputError: If the file is not UTF-8, holds no name, or a name contains "."; says the file and the line.
+        InputError: If the file is not UTF-8, holds no name, or a name contains "." or a control character; says the
+            file and the line.
     """
     raw_lines = _decode(path).split("\n")
     stripped = [line.strip() for line in raw_lines]
@@ -119,25 +121,33 @@ def read(path: Path) -> NameList:
     if not found:
         raise InputError(f"{path}: the file holds no name. Expected one name a line.")
     for name, number in found:
-        if END in name:
-            raise InputError(
-                f'{path}, line {number}: the name {name!r} contains "{END}", which marks the end of a name. '
-                "Remove it or write another character."
-            )
+        _check(name, f"{path}, line {number}")
     _tell_cleaning(path, raw_lines, stripped)
     names, numbers = zip(*found, strict=True)
     return NameList(path, names, numbers)
 
 
+def _check(name: str, where: str) -> None:
+    if END in name:
+        raise InputError(
+            f'{where}: the name {name!r} contains "{END}", which marks the end of a name. '
+            "Remove it or write another character."
+        )
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in name):
+        raise InputError(f"{where}: the name {name!r} contains a control character. Expected one name a line.")
+
+
 def _decode(path: Path) -> str:
     content = path.read_bytes()
     try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(
             f"{path}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x}). Save the file as UTF-8."
         ) from None
+    # Line breaks of Windows and of old Macs; and one form for an accent, which can be written in two.
+    return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _tell_cleaning(path: Path, raw_lines: list[str], stripped: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Names from a trained network."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -33,8 +34,10 @@ class SampleRequest:
     def __post_init__(self) -> None:
         if self.count < 1:
             raise InputError(f"count must be 1 or more, got {self.count}")
-        if not self.temperature >= 0:
+        if not 0 <= self.temperature < math.inf:
             raise InputError(f"temperature must be 0 or more, got {self.temperature}")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed must be from 0 to 2^63 - 1, got {self.seed}")
 
 
 @torch.no_grad()
@@ -67,7 +70,9 @@ def sample_names(network: nn.Module, vocabulary: Vocabulary, block_size: int, re
 def _draw(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
     if temperature == 0:
         return logits.argmax(dim=1)
-    probabilities = torch.softmax(logits / temperature, dim=1)
+    # Without the maximum, a small temperature would make infinities of which softmax makes NaN.
+    below = logits - logits.max(dim=1, keepdim=True).values
+    probabilities = torch.softmax(below.double() / temperature, dim=1)
     return torch.multinomial(probabilities, num_samples=1, generator=generator).squeeze(1)
 
 

@@ -72,7 +72,7 @@ class TestTrainingBatches:
         assert rows == 1 or first != second
 
     @pytest.mark.parametrize("replacement", [True, False])
-    @pytest.mark.parametrize("seen", range(9))
+    @pytest.mark.parametrize("seen", range(1, 9))
     def test_goes_on_after_any_batch(self, replacement: bool, seen: int) -> None:
         def three_epochs(batches: TrainingBatches) -> Iterator[Batch]:
             while True:
@@ -83,9 +83,8 @@ class TestTrainingBatches:
         assert rows_of(islice(three_epochs(interrupted), seen)) == whole[:seen]
         state = interrupted.state_dict()
         resumed = loader(100, 32, replacement, seed=99)
-        if seen:
-            resumed.load_state_dict(state)
-            assert rows_of(islice(three_epochs(resumed), 12 - seen)) == whole[seen:]
+        resumed.load_state_dict(state)
+        assert rows_of(islice(three_epochs(resumed), 12 - seen)) == whole[seen:]
 
     @pytest.mark.parametrize("replacement", [True, False])
     def test_an_epoch_cut_short_is_not_gone_on_with(self, replacement: bool) -> None:
@@ -101,8 +100,21 @@ class TestTrainingBatches:
         drawn = [rows_of(iter(rank)) for rank in ranks]
         assert {len(batches) for batches in drawn} == {len(ranks[0])}
         assert len({tuple(map(len, batches)) for batches in drawn}) == 1
-        if not replacement:
-            assert set().union(*(row for batches in drawn for row in batches)) == set(range(rows))
+        interleaved = list(chain(*zip(*(chain(*batches) for batches in drawn), strict=True)))
+        if replacement:
+            generator = torch.Generator().manual_seed(0)
+            assert interleaved == torch.randint(rows, (len(interleaved),), generator=generator).tolist()
+        else:
+            assert sorted(interleaved[:rows]) == list(range(rows))
+            assert interleaved[rows:] == interleaved[: len(interleaved) - rows]
+
+    @pytest.mark.parametrize("rows", range(1, 70))
+    @pytest.mark.parametrize("batch_size", [1, 2, 8])
+    def test_no_batch_of_one_row_is_left_over(self, rows: int, batch_size: int) -> None:
+        sizes = [len(batch) for batch in rows_of(iter(loader(rows, batch_size, replacement=False)))]
+        assert sum(sizes) == rows
+        assert rows == 1 or min(sizes) > 1 or batch_size == 1
+        assert max(sizes) <= batch_size + 1
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 100, 1000])

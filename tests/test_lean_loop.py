@@ -16,6 +16,10 @@ class Plain(MakemoreModule):
     """As the module would be without the shortcuts."""
 
     __setattr__ = LightningModule.__setattr__
+    optimizer_zero_grad = LightningModule.optimizer_zero_grad
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return super().training_step(batch, batch_idx)
 
 
 del Plain.training_step.__signature__  # type: ignore[attr-defined]
@@ -59,7 +63,7 @@ def test_lightning_still_asks_for_the_signature(few_names: Path, monkeypatch: py
     asked: list[Any] = []
 
     def counting(function: Any, *arguments: Any, **options: Any) -> bool:
-        asked.append(function.__signature__)
+        asked.append(function.__signature__)  # AttributeError where it is not kept
         return is_param_in_hook_signature(function, *arguments, **options)
 
     monkeypatch.setattr("lightning.pytorch.loops.training_epoch_loop.is_param_in_hook_signature", counting)
@@ -74,6 +78,14 @@ def test_lightning_still_profiles_through_this_method(few_names: Path, monkeypat
     monkeypatch.setattr(SilentProfiler, "profile", lambda self, name: profiled.append(name) or profile(self, name))
     trained(MakemoreModule(), few_names, profiler=SilentProfiler())
     assert len(profiled) > 30 * 15
+
+
+def test_touches_no_other_class() -> None:
+    class Silent(LeanModule):
+        pass
+
+    assert not hasattr(Silent.training_step, "__signature__")
+    assert not hasattr(LightningModule.training_step, "__signature__")
 
 
 def test_other_attributes_are_still_registered() -> None:

@@ -76,6 +76,21 @@ def test_the_loss_at_initialization_is_on_the_chart(tmp_path: Path, few_names: P
     }
 
 
+def test_several_batches_a_step_are_one_point(tmp_path: Path, few_names: Path) -> None:
+    logger = TensorBoardLogger(tmp_path, name="x", version="v")
+    fit(tmp_path, few_names, logger=logger, max_steps=6, accumulate_grad_batches=2)
+    events = EventAccumulator(logger.log_dir).Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [0, 5]
+
+
+def test_the_result_in_the_table_of_runs_is_that_of_its_step(tmp_path: Path, few_names: Path) -> None:
+    logger = TensorBoardLogger(tmp_path, name="x", version="v")
+    fit(tmp_path, few_names, logger=logger, max_steps=10, val_check_interval=7, check_val_every_n_epoch=None)
+    events = EventAccumulator(logger.log_dir).Reload()
+    (result,) = events.Scalars("final/val_loss")
+    assert (result.step, result.value) == (7, events.Scalars("val/loss")[-1].value)
+
+
 def test_every_logger_gets_the_figures(tmp_path: Path, few_names: Path) -> None:
     loggers = [CSVLogger(tmp_path, name="a", version="v"), CSVLogger(tmp_path, name="b", version="v")]
     fit(tmp_path, few_names, logger=loggers, max_steps=6)
@@ -135,6 +150,17 @@ def test_a_schedule_that_watches_the_validation(tmp_path: Path, few_names: Path)
     seen = rates(tmp_path, few_names, module, max_epochs=3)
     assert seen[:22] == [0.1] * 22
     assert seen[22:] == [pytest.approx(0.01)] * 11
+
+
+def test_a_longer_run_is_told_where_its_rate_drops(
+    tmp_path: Path, few_names: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = checkpoint(tmp_path, few_names)  # of a run of 5 steps
+    assert not caplog.records
+    trainer(tmp_path, max_steps=20).fit(
+        MakemoreModule(hidden_sizes=(20,)), NamesDataModule(str(few_names)), ckpt_path=path
+    )
+    assert "drops at step 2, as there, and not at 10, half-way through this one" in caplog.text
 
 
 def checkpoint(folder: Path, names: Path, **arguments: Any) -> str:

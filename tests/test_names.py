@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-import requests
 
 from makemore_lightning import names
 from makemore_lightning.errors import InputError
@@ -31,6 +30,17 @@ class TestRead:
     def test_windows_file(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         assert names.read(write(tmp_path, b"\xef\xbb\xbfemma\r\nava\r\n")).names == ("emma", "ava")
         assert not caplog.records
+
+    def test_old_mac_file(self, tmp_path: Path) -> None:
+        assert names.read(write(tmp_path, b"emma\rava\r")).names == ("emma", "ava")
+
+    def test_an_accent_is_one_character_however_it_is_written(self, tmp_path: Path) -> None:
+        assert names.read(write(tmp_path, "zo\u00e9\nzoe\u0301\n".encode())).names == ("zo\u00e9", "zo\u00e9")
+
+    @pytest.mark.parametrize("character", ["\0", "\t", "\u2028"])
+    def test_control_characters_are_refused_with_their_line(self, tmp_path: Path, character: str) -> None:
+        with pytest.raises(InputError, match=r"given.txt, line 2: .* contains a control character"):
+            names.read(write(tmp_path, f"emma\na{character}va\n".encode()))
 
     def test_blank_lines_and_space_are_counted_and_told(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         found = names.read(write(tmp_path, b"emma\n\n  ava \n \nmia\t\nivy\n"))
@@ -147,9 +157,9 @@ class TestDownload:
     @pytest.mark.usefixtures("server")
     def test_offline(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def unreachable(*_: object, **__: object) -> None:
-            raise requests.ConnectionError("Network is unreachable")
+            raise OSError("Network is unreachable")
 
-        monkeypatch.setattr(requests, "get", unreachable)
+        monkeypatch.setattr("requests.get", unreachable)
         with pytest.raises(InputError, match="Network is unreachable Go online"):
             names.download("http://127.0.0.1:9/names.txt", retries=0)
 

@@ -66,6 +66,10 @@ def test_temperature_zero_takes_the_likeliest() -> None:
     assert sample(Fixed([1.0, 0.0, 0.0]), temperature=0.0) == [""] * 20
 
 
+def test_temperature_near_zero_is_no_danger() -> None:
+    assert sample(Chain(), temperature=1e-300) == sample(Chain(), temperature=0.0)
+
+
 def test_a_name_without_end_is_cut() -> None:
     assert sample(Fixed([0.0, 9.0, 0.0]), count=1, temperature=0.0) == ["a" * LONGEST_NAME]
 
@@ -82,6 +86,8 @@ def test_leaves_the_global_generator_alone() -> None:
     [
         ({"count": 0}, "count must be 1 or more, got 0"),
         ({"temperature": -1.0}, "temperature must be 0 or more, got -1"),
+        ({"temperature": float("nan")}, "temperature must be 0 or more, got nan"),
+        ({"seed": 2**64}, "seed must be from 0 to"),
     ],
 )
 def test_bad_request(request_: dict[str, Any], message: str) -> None:

@@ -125,6 +125,68 @@ def test_evaluates_a_checkpoint_alone_and_leaves_no_record(trained: Trained, sub
     assert sorted(folder.rglob("*")) == before
 
 
+def test_evaluates_on_the_data_of_the_training(tmp_path: Path, few_names: Path) -> None:
+    data = [f"--data.names={few_names}", "--data.split_seed=7"]
+    assert run_here(tmp_path, *fit_arguments("kaiming", 30, *data)).code == 0
+    checkpoint = f"--ckpt_path={VERSION / 'checkpoints' / 'best.ckpt'}"
+    alone, told = (run_here(tmp_path, "test", checkpoint, *more).out for more in ([], data))
+    assert "test/loss" in alone
+    assert alone == told
+    assert run_here(tmp_path, "test", checkpoint, "--data.split_seed=8").out != alone
+
+
+class TestGoOn:
+    """What a person might do to a run that is to go on."""
+
+    LAST = VERSION / "checkpoints" / "last.ckpt"
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        assert run_here(tmp_path, *fit_arguments("kaiming", 20)).code == 0
+        return tmp_path
+
+    def test_the_kept_config_stays_that_of_the_run(self, folder: Path) -> None:
+        kept = (folder / VERSION / "config.yaml").read_text()
+        assert run_here(folder, *fit_arguments("kaiming", 30), f"--ckpt_path={self.LAST}").code == 0
+        assert (folder / VERSION / "config.yaml").read_text() == kept
+        assert yaml.safe_load(kept)["trainer"]["val_check_interval"] == 10_000
+        assert not (folder / "runs" / "kaiming" / "version_1").exists()
+
+    @pytest.mark.parametrize("other", [["--model.gain=1.0"], ["--model.hidden_sizes=[50]"]])
+    def test_another_network_is_refused(self, folder: Path, other: list[str]) -> None:
+        done = run_here(folder, *fit_arguments("kaiming", 30, *other), f"--ckpt_path={self.LAST}")
+        assert done.code == 2
+        name = other[0].removeprefix("--").split("=")[0]
+        assert f"error: the checkpoint was trained with {name}=" in done.err
+
+    def test_another_logger_is_given_a_folder_of_its_own(self, folder: Path) -> None:
+        logger = ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=runs"]
+        assert run_here(folder, *fit_arguments("kaiming", 30, *logger), f"--ckpt_path={self.LAST}").code == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--trainer.logger=false"],
+        ["--trainer.fast_dev_run=true"],
+        ["--trainer.enable_progress_bar=false"],
+        ["--trainer.max_steps=-1", "--trainer.max_epochs=2"],
+        ["--trainer.accumulate_grad_batches=2", "--trainer.gradient_clip_val=1.0"],
+        ["--data.sampling=shuffle", "--data.unique=true"],
+        ["--model.optimizer=AdamW", "--model.optimizer.init_args.lr=0.001"],
+        ["--model.hidden_sizes=[50, 50]", "--model.activation=GELU"],
+        ["--trainer.callbacks+=RichProgressBar"],
+    ],
+    ids=lambda options: " ".join(options),
+)
+@pytest.mark.parametrize("lesson", ["kaiming", "batchnorm"])
+def test_other_ways_to_fit(tmp_path: Path, few_names: Path, lesson: str, options: list[str]) -> None:
+    done = run_here(tmp_path, *fit_arguments(lesson, 20, f"--data.names={few_names}", *options))
+    assert done.code == 0, done.err
+    if "--trainer.max_epochs=2" in options:
+        assert (tmp_path / "runs" / lesson / "version_0" / "checkpoints" / "best.ckpt").is_file()
+
+
 class TestPredict:
     def names(self, trained: Trained, *arguments: str) -> list[str]:
         done = run_here(trained[0], "predict", f"--ckpt_path={VERSION / 'checkpoints' / 'best.ckpt'}", *arguments)
@@ -153,7 +215,7 @@ class TestPredict:
     def test_needs_a_checkpoint(self, tmp_path: Path) -> None:
         done = run_here(tmp_path, "predict")
         assert done.code == 2
-        assert done.err.splitlines()[-1].startswith("error: predict draws names from a trained network")
+        assert done.err.splitlines()[-1].startswith("error: predict needs a trained network: give its checkpoint")
 
 
 class TestMistakes:
@@ -167,6 +229,8 @@ class TestMistakes:
             (["--model.activation=Step"], "activation='Step' is not among those"),
             (["--model.init=xavier"], "Got value: xavier"),
             (["--model.widht=3"], "model.widht"),
+            (["--threads=0"], "threads"),
+            (["--ckpt_path=nope.ckpt"], "error: --ckpt_path nope.ckpt: no such file"),
             (["--sample.count=0"], "count must be 1 or more, got 0"),
         ],
     )
