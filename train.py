@@ -27,6 +27,9 @@ from makemore_lightning.sampling import SampleRequest
 class MakemoreCLI(LightningCLI):
     """LightningCLI with what a run of makemore needs besides: threads, a bar, a way to go on, and names as output."""
 
+    continues = False
+    """Whether training goes on in the folder where it began."""
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
             "--threads", type=PositiveInt, default=1, help="CPU threads; a network this small is fastest on 1"
@@ -53,8 +56,7 @@ class MakemoreCLI(LightningCLI):
         if self.subcommand == "fit":
             if checkpoint is not None:
                 refuse_another_model(self.asked_model, given.model)
-                if continue_in_the_same_folder(given, checkpoint):
-                    self.save_config_callback = None  # the folder has the config of the run that began there
+                self.continues = continue_in_the_same_folder(given, checkpoint)
             drop_what_needs_a_logger(given.trainer)
             return
         if checkpoint is None:
@@ -62,7 +64,6 @@ class MakemoreCLI(LightningCLI):
         take_data_arguments(given.data, checkpoint, self._parser(self.subcommand).get_defaults().data)
         # Only training leaves a record.
         given.trainer.logger = False
-        self.save_config_callback = None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = self.given.trainer
@@ -72,6 +73,13 @@ class MakemoreCLI(LightningCLI):
         if trainer.profiler is None:
             kwargs["profiler"] = SilentProfiler()
         return super().instantiate_trainer(**validations_that_come(trainer), **kwargs)
+
+    def before_fit(self) -> None:
+        folder = self.trainer.log_dir if self.trainer.loggers else None
+        # A run that goes on has the config that it began with. Lightning's callback for this would cost every step.
+        if folder and self.trainer.is_global_zero and not self.continues:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self._parser("fit").save(self.given, Path(folder) / "config.yaml", skip_unset=False, overwrite=True)
 
     def after_fit(self) -> None:
         if self.trainer.is_global_zero and self.trainer.log_dir:
@@ -168,6 +176,7 @@ def make_cli(arguments: list[str] | None = None, callbacks: Sequence[Callback] =
         NamesDataModule,
         args=arguments,
         trainer_defaults={"callbacks": list(callbacks)},
+        save_config_callback=None,  # see before_fit
         seed_everything_default=2147483647,
         auto_configure_optimizers=False,  # the module takes them, so that its default drops the rate half-way
     )

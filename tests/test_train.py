@@ -61,7 +61,7 @@ def run_here(folder: Path, *arguments: str) -> Done:
     return Done(code, out.getvalue(), err.getvalue())
 
 
-def fit_arguments(lesson: str = "kaiming", steps: int = 60, *more: str) -> list[str]:
+def fit_arguments(lesson: str = "kaiming", steps: int = 120, *more: str) -> list[str]:
     return ["fit", f"--config={ROOT / 'configs' / lesson}.yaml", f"--trainer.max_steps={steps}", *more]
 
 
@@ -102,7 +102,7 @@ class TestFit:
     def test_leaves_two_checkpoints(self, trained: Trained) -> None:
         checkpoints = trained[0] / VERSION / "checkpoints"
         assert sorted(path.name for path in checkpoints.iterdir()) == ["best.ckpt", "last.ckpt"]
-        assert torch.load(checkpoints / "last.ckpt", weights_only=True)["global_step"] == 60
+        assert torch.load(checkpoints / "last.ckpt", weights_only=True)["global_step"] == 120
 
     def test_the_config_that_is_kept_gives_the_same_run(self, trained: Trained) -> None:
         folder, _ = trained

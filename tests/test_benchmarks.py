@@ -1,0 +1,44 @@
+"""The benchmarks run at their smallest size; what they measure is for people to judge."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        (["notes_table.py", "--steps=5", "--lessons", "naive", "batchnorm"], ["naive", "batchnorm", "first batch"]),
+        (["training_speed.py", "--rounds=1", "--steps=30", "--pieces"], ["raw loop", "our fit", "manual optimization"]),
+    ],
+    ids=lambda value: value[0],
+)
+def test_runs(program: list[str], said: list[str], tmp_path: Path) -> None:
+    name, *options = program
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / name), *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    for words in said:
+        assert words in done.stdout
+
+
+def test_published_figures_are_those_of_the_notes(golden: dict[str, Any]) -> None:
+    spec = importlib.util.spec_from_file_location("notes_table", ROOT / "benchmarks" / "notes_table.py")
+    assert spec
+    assert spec.loader
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    rows = {row["config"]: (row["loss_at_init"], row["train"], row["val"]) for row in golden["seed_table"]}
+    assert rows == program.PUBLISHED
