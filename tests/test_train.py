@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,6 +152,14 @@ class TestGoOn:
         assert (folder / VERSION / "config.yaml").read_text() == kept
         assert yaml.safe_load(kept)["trainer"]["val_check_interval"] == 10_000
         assert not (folder / "runs" / "kaiming" / "version_1").exists()
+
+    def test_steps_taken_again_stand_once_on_the_charts(self, folder: Path) -> None:
+        early = folder / self.LAST.with_name("early.ckpt")
+        shutil.copy(folder / self.LAST, early)
+        for _ in range(2):
+            assert run_here(folder, *fit_arguments("kaiming", 250), f"--ckpt_path={early}").code == 0
+        events = EventAccumulator(str(folder / VERSION)).Reload()
+        assert [event.step for event in events.Scalars("train/loss")] == [0, 100, 200]
 
     @pytest.mark.parametrize("other", [["--model.gain=1.0"], ["--model.hidden_sizes=[50]"]])
     def test_another_network_is_refused(self, folder: Path, other: list[str]) -> None:
