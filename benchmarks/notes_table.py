@@ -112,7 +112,7 @@ def main() -> None:
         for lesson in options.lessons:
             figures = train_lesson(lesson, options.names, options.steps, folder)
             table.add_row(*row(lesson, figures))
-    Console(width=110).print(f"names: {options.names}", table)
+    Console(width=130).print(f"names: {options.names}", table)
 
 
 if __name__ == "__main__":
