@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class StepProgress(ProgressBar):
@@ -41,9 +41,8 @@ class StepProgress(ProgressBar):
         columns = (
             TextColumn("Step"),
             MofNCompleteColumn(),
-            BarColumn(),
+            BarColumn(bar_width=10),  # the whole line fits 80 columns
             TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[metrics]}"),
         )

@@ -13,9 +13,9 @@ from makemore_lightning.progress import StepProgress
 
 
 def shown(names: Path, *callbacks: Callback, bar: StepProgress | None = None, **arguments: Any) -> str:
-    """What a person sees on a terminal of 120 columns during a short fit."""
+    """What a person sees on a terminal of 80 columns during a short fit."""
     screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=120)
+    console = Console(file=screen, force_terminal=True, width=80)
     real = progress.Progress
     with mock.patch.object(
         progress, "Progress", lambda *columns, **options: real(*columns, console=console, **options)
@@ -36,6 +36,14 @@ def shown(names: Path, *callbacks: Callback, bar: StepProgress | None = None, **
 def test_ends_with_all_steps_and_both_losses(few_names: Path) -> None:
     last = shown(few_names, max_steps=30).strip().splitlines()[-1]
     assert re.search(r"Step 30/30 .* \d+ steps/s .*loss \d\.\d{4}  val_loss \d\.\d{4}", last)
+
+
+def test_a_long_run_fits_80_columns(few_names: Path) -> None:
+    class FarOn(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+            trainer.should_stop = trainer.global_step == 30
+
+    assert "…" not in shown(few_names, FarOn(), max_steps=200_000)
 
 
 def test_counts_epochs_in_steps(few_names: Path) -> None:
