@@ -55,7 +55,8 @@ class MakemoreCLI(LightningCLI):
         checkpoint = load_checkpoint(given.ckpt_path)
         if self.subcommand == "fit":
             if checkpoint is not None:
-                refuse_another_model(self.asked_model, given.model)
+                refuse_other_arguments("model", vars(self.asked_model), vars(given.model))
+                refuse_other_arguments("data", vars(given.data), checkpoint.get("datamodule_hyper_parameters", {}))
                 self.continues = continue_in_the_same_folder(given, checkpoint)
             drop_what_needs_a_logger(given.trainer)
             return
@@ -114,16 +115,21 @@ def load_checkpoint(path: str | None) -> dict[str, Any] | None:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def refuse_another_model(asked: Any, trained: Any) -> None:
-    """Keeps training from going on with another network than the one that was asked for.
+def refuse_other_arguments(part: str, asked: dict[str, Any], trained: dict[str, Any]) -> None:
+    """Keeps training from going on with another network or other data than before.
 
     Raises:
         InputError: If the arguments differ; says which.
     """
-    differing = [name for name in vars(trained) if asked.get(name) != trained.get(name)]
+    differing = [name for name in trained if name in asked and _plain(asked[name]) != _plain(trained[name])]
     if differing:
-        told = ", ".join(f"model.{name}={trained.get(name)!r} and not {asked.get(name)!r}" for name in differing)
+        told = ", ".join(f"{part}.{name}={trained[name]!r} and not {asked[name]!r}" for name in differing)
         raise InputError(f"the checkpoint was trained with {told}; give the config and the arguments of its run")
+
+
+def _plain(value: Any) -> Any:
+    """A list as a config has it is the tuple that an argument is."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def continue_in_the_same_folder(given: Any, checkpoint: dict[str, Any]) -> bool:

@@ -161,8 +161,10 @@ class TestGoOn:
         events = EventAccumulator(str(folder / VERSION)).Reload()
         assert [event.step for event in events.Scalars("train/loss")] == [0, 100, 200]
 
-    @pytest.mark.parametrize("other", [["--model.gain=1.0"], ["--model.hidden_sizes=[50]"]])
-    def test_another_network_is_refused(self, folder: Path, other: list[str]) -> None:
+    @pytest.mark.parametrize(
+        "other", [["--model.gain=1.0"], ["--model.hidden_sizes=[50]"], ["--data.split_seed=7"], ["--data.unique=true"]]
+    )
+    def test_another_network_or_other_data_are_refused(self, folder: Path, other: list[str]) -> None:
         done = run_here(folder, *fit_arguments("kaiming", 30, *other), f"--ckpt_path={self.LAST}")
         assert done.code == 2
         name = other[0].removeprefix("--").split("=")[0]
