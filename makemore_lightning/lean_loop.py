@@ -15,7 +15,7 @@ _NOTHING = contextlib.nullcontext()
 
 
 class SilentProfiler(PassThroughProfiler):
-    """Records nothing, like Lightning's default, without building a context manager two dozen times a step."""
+    """Records nothing, like Lightning's default, without building a context manager for every hook of every step."""
 
     def profile(self, action_name: str) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
         return _NOTHING
@@ -31,7 +31,7 @@ class LeanModule(LightningModule):
             cls.training_step.__signature__ = inspect.signature(cls.training_step)  # type: ignore[attr-defined]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning sets this string around every hook, 44 times a step, and nn.Module searches each value for
+        # Lightning sets this string before and after every hook, and nn.Module searches each value for
         # parameters, modules and buffers.
         if name == "_current_fx_name":
             object.__setattr__(self, name, value)
