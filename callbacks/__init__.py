@@ -1,3 +1,8 @@
 """Diagnostics that a person drops into any Lightning project. They know nothing of makemore."""
 
-__all__: list[str] = []
+from .activation_histogram import ActivationHistogram
+from .grad_stats import GradStats
+from .saturation_map import SaturationMap
+from .update_ratio import UpdateRatio
+
+__all__ = ["ActivationHistogram", "GradStats", "SaturationMap", "UpdateRatio"]

@@ -1,0 +1,268 @@
+"""What the instruments share: when they look, at what, and that they never disturb the training they look at."""
+
+import warnings
+from collections.abc import Callable, Container, Mapping
+from functools import partial
+from typing import Any, ClassVar, TypeVar
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ._histogram import Histogram
+from ._hooks import LayerHooks
+from ._painter import Painter
+from ._ranks import pool_over_ranks
+from ._schedule import Schedule
+from ._selection import check_patterns
+from ._transfer import Pending, fetch
+from ._writer import Writer
+
+Kind = TypeVar("Kind", bound=Pending)
+
+
+class Observation:
+    """One due step: what looks at its layers, and what has been measured so far, in the order it was seen."""
+
+    def __init__(self, step: int, hooks: LayerHooks) -> None:
+        self.step, self.hooks = step, hooks
+        self.pending: dict[str, Any] = {}
+        self.takes_gradients = False
+        """Whether a gradient that comes by is that of the loss."""
+        self.has_stepped = False
+
+    def look_away(self) -> None:
+        """Sees no more of the layers, until the next batch of the step."""
+        self.hooks.detach()
+        self.takes_gradients = False
+
+    def tally(self, tag: str, kind: Callable[[], Kind]) -> Kind:
+        """Returns the tally under a tag, the first time a new one."""
+        if tag not in self.pending:
+            self.pending[tag] = kind()
+        return self.pending[tag]
+
+
+class Instrument(Callback):
+    """A diagnostic of a training: looks at the steps that are due and lets the others pass.
+
+    The life of a due step: `_begin` before each of its batches, `_see` whenever a layer is called, `_before_update`
+    once gradients are complete, `_end` once the parameters have moved. What these measure stays on the device until
+    then; after that it makes its way to the host in one copy, `_report` turns it into numbers, and they are kept in
+    `latest` and written.
+    """
+
+    copies: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of the tags whose values are the same on every process, rather than a part of a whole."""
+
+    def __init__(
+        self,
+        every_n_steps: int = 100,
+        dense_start: bool = True,
+        layers: list[str] | None = None,
+        params: list[str] | None = None,
+        figures: bool = True,
+    ) -> None:
+        super().__init__()
+        check_patterns("layers", layers)
+        check_patterns("params", params)
+        self.schedule = Schedule(every_n_steps, dense_start)
+        self.layers, self.params, self.figures = layers, params, figures
+        self.latest: dict[str, float | Histogram] | None = None
+        self.latest_step: int | None = None
+        # Asked for at every hook of every step, so not put together there.
+        self._state_key = f"{type(self).__qualname__}{[every_n_steps, dense_start, layers, params, figures]}"
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Forgets what belongs to one fit."""
+        self._on = False
+        self._now: Observation | None = None
+        self._writer = Writer([])
+        self._painter = Painter()
+        self._draw: Callable[[], None] | None = None
+        self._with_nonfinite: set[str] = set()
+        self._layers: dict[str, nn.Module] = {}
+        self._given_of: Container[nn.Module] = ()
+        self._params: dict[str, nn.Parameter] = {}
+
+    @property
+    def state_key(self) -> str:
+        """Tells two instruments of one class apart in a checkpoint."""
+        return self._state_key
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves out what belongs to the fit that is going on: a copy begins its own."""
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        copy._let_go()
+        return copy.__dict__
+
+    # What an instrument fills in.
+
+    def _choose(self, trainer: Trainer, root: nn.Module) -> bool:
+        """Chooses what to look at, once a fit; tells whether there is anything."""
+        raise NotImplementedError
+
+    def _begin(self, now: Observation) -> None:
+        """Is called before each batch of a due step."""
+
+    def _see(self, now: Observation, name: str, layer: nn.Module, output: Tensor) -> None:
+        """Is called when one of `_layers` has returned a tensor."""
+
+    def _see_given(self, now: Observation, name: str, layer: nn.Module, given: Tensor) -> None:
+        """Is called when one of `_given_of` is given a tensor."""
+
+    def _before_update(self, now: Observation, optimizer: Optimizer) -> None:
+        """Is called when the gradients for an optimizer are complete, unscaled, and not clipped."""
+
+    def _end(self, now: Observation) -> None:
+        """Is called when the parameters have moved."""
+
+    def _report(self, values: Mapping[str, Any], now: Observation) -> dict[str, float | Histogram]:
+        """Turns measurements into what is written, by tag."""
+        raise NotImplementedError
+
+    def _pictures(self, values: Mapping[str, Any], step: int) -> dict[str, Callable[[], Figure]]:
+        """Returns what draws each picture, by tag."""
+        return {}
+
+    # Lightning's hooks.
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._close()
+        self.latest = self.latest_step = None
+        self._on = self._choose(trainer, pl_module)
+        if not self._on:
+            self._warn(f"finds nothing to look at in {type(pl_module).__name__} and records nothing.")
+        self._writer = Writer(trainer.loggers if trainer.is_global_zero else [])
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if not self._on:
+            return
+        step = step_of(trainer)
+        if self._now is not None and self._now.step != step:
+            self._finish()  # a step whose optimizer was never asked
+        if self._now is None and self.schedule.is_due(step):
+            self._now = self._observe(step)
+        if self._now is not None:
+            self._now.hooks.attach()
+            self._now.takes_gradients = not pl_module.automatic_optimization
+            self._safely(self._begin, self._now)
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        if self._now is not None:
+            self._now.takes_gradients = True
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # In manual optimization there may be more of them. In automatic optimization more come only of LBFGS, at
+        # parameters that have moved.
+        if self._now is not None and pl_module.automatic_optimization:
+            self._now.look_away()
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        if self._now is not None:
+            self._safely(self._before_update, self._now, optimizer)
+            if self._now is not None:
+                self._now.has_stepped = True
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._now is None:
+            return
+        self._now.look_away()
+        if self._now.has_stepped or not pl_module.automatic_optimization:
+            self._finish()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._draw is not None:  # the last due step, unless it is drawn already
+            self._safely(self._draw)
+        self._safely(self._show_pictures, True)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    # How a due step begins and ends.
+
+    def _observe(self, step: int) -> Observation:
+        def look(see: Callable[..., None]) -> Callable[..., None]:
+            return lambda *what: see(now, *what)
+
+        hooks = LayerHooks(self._layers, self._safely, look(self._see), look(self._see_given), self._given_of)
+        now = Observation(step, hooks)
+        return now
+
+    def _finish(self) -> None:
+        now, self._now = self._now, None
+        if now is not None:
+            self._safely(self._record, now)
+
+    def _record(self, now: Observation) -> None:
+        self._end(now)
+        values = pool_over_ranks(fetch(now.pending), self.copies)
+        self.latest = self._report(values, now) | self._count_nonfinite(values)
+        self.latest_step = now.step
+        self._writer.write(self.latest, now.step)
+        self._show_pictures()
+        self._draw = partial(self._draw_all, values, now.step)
+        if self.schedule.draws(now.step):
+            self._draw()
+
+    def _draw_all(self, values: Mapping[str, Any], step: int) -> None:
+        self._draw = None
+        if self.figures:
+            for tag, make in self._pictures(values, step).items():
+                self._painter.draw(tag, step, make)
+
+    def _count_nonfinite(self, values: Mapping[str, Any]) -> dict[str, float]:
+        """Counts NaN and Inf by layer or parameter, of those that have ever had one.
+
+        Where several tensors of one name are looked at, as a parameter and its gradient, the larger count stands.
+        """
+        counts: dict[str, float] = {}
+        for tag, value in values.items():
+            name = tag.partition("/")[2]
+            counts[name] = max(counts.get(name, 0.0), float(value.nonfinite))
+        self._with_nonfinite |= {name for name, count in counts.items() if count}
+        return {f"nonfinite/{name}": count for name, count in counts.items() if name in self._with_nonfinite}
+
+    def _show_pictures(self, wait: bool = False) -> None:
+        for picture in self._painter.finished(wait):
+            self._writer.show(picture)
+
+    # How nothing is disturbed.
+
+    def _safely(self, look: Callable[..., None], *what: Any) -> None:
+        """Looks; what goes wrong switches this instrument off, with one warning, and lets training go on."""
+        try:
+            look(*what)
+        except Exception as error:
+            where = next((f" at {name}" for name in what if isinstance(name, str)), "")
+            step = next((f" in step {now.step}" for now in (*what, self._now) if isinstance(now, Observation)), "")
+            self._close()
+            self._warn(f"failed{where}{step} and is off until the next fit. {type(error).__name__}: {error}")
+
+    def _warn(self, what: str) -> None:
+        warnings.warn(f"{type(self).__name__} {what} Training goes on.", RuntimeWarning, stacklevel=2)
+
+    def _close(self) -> None:
+        """Leaves nothing behind in the model; may be called at any time, any number of times."""
+        if self._now is not None:
+            self._now.look_away()
+        self._painter.close()
+        self._let_go()
+
+
+def step_of(trainer: Trainer) -> int:
+    """Returns how many training batches have stepped so far.
+
+    It is what Lightning itself puts on the x-axis; `trainer.global_step` counts the steps of every optimizer instead.
+    Lightning has no public name for it.
+    """
+    return trainer.fit_loop.epoch_loop._batches_that_stepped

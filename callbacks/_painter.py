@@ -1,0 +1,64 @@
+"""Draws pictures beside the training, on a thread of its own."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+
+from ._figures import render
+
+ONE_AT_A_TIME = threading.Lock()
+"""Four instruments that draw at once would leave the training a fifth of the interpreter."""
+
+MOST_WAITING = 64
+"""Pictures that may wait to be drawn; what is asked for beyond that is left out, not waited for."""
+
+
+class Picture(NamedTuple):
+    """A picture, drawn."""
+
+    tag: str
+    step: int
+    png: bytes
+
+
+class Painter:
+    """Draws on a thread, from numbers that change no more; hands out what is done."""
+
+    def __init__(self) -> None:
+        self._thread: ThreadPoolExecutor | None = None
+        self._waiting: list[Future[Picture]] = []
+
+    def draw(self, tag: str, step: int, make: Callable[[], Figure]) -> None:
+        """Takes a picture into work, unless too many are waiting."""
+        if len(self._waiting) >= MOST_WAITING:
+            return
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="training-diagnostics")
+        self._waiting.append(self._thread.submit(_paint, tag, step, make))
+
+    def finished(self, wait: bool = False) -> Iterator[Picture]:
+        """Yields the pictures that are done, in their order.
+
+        Args:
+            wait: Whether to wait for the others.
+
+        Raises:
+            Exception: What went wrong in drawing one.
+        """
+        while self._waiting and (wait or self._waiting[0].done()):
+            yield self._waiting.pop(0).result()
+
+    def close(self) -> None:
+        """Ends the thread; what was not begun is not drawn."""
+        self._waiting.clear()
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
+            self._thread = None
+
+
+def _paint(tag: str, step: int, make: Callable[[], Figure]) -> Picture:
+    with ONE_AT_A_TIME:
+        return Picture(tag, step, render(make()))

@@ -1,0 +1,46 @@
+"""When something is due: numbers at a steady pace, and densely at the start; pictures less and less often."""
+
+from dataclasses import dataclass
+
+from ._errors import InstrumentError
+
+STEADY = 500
+"""From this many due steps on, pictures come at this steady pace."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Says which steps are due.
+
+    Args:
+        every_n_steps: A step is due when it is a multiple of this.
+        dense_start: Whether steps 1, 2, 4, 8, ... below `every_n_steps` are due as well.
+
+    Raises:
+        InstrumentError: If `every_n_steps` is no whole number of 1 or more.
+
+    Example:
+        >>> [step for step in range(500) if Schedule(100, dense_start=True).is_due(step)]
+        [0, 1, 2, 4, 8, 16, 32, 64, 100, 200, 300, 400]
+        >>> [step for step in range(1000) if Schedule(100, dense_start=True).draws(step)]
+        [0, 100, 200, 400, 800]
+    """
+
+    every_n_steps: int
+    dense_start: bool
+
+    def __post_init__(self) -> None:
+        number = self.every_n_steps
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise InstrumentError(f"every_n_steps must be a whole number of training steps, 1 or more, got {number!r}")
+
+    def is_due(self, step: int) -> bool:
+        """Tells whether numbers are due at a step."""
+        return step % self.every_n_steps == 0 or (
+            self.dense_start and step < self.every_n_steps and step & (step - 1) == 0
+        )
+
+    def draws(self, step: int) -> bool:
+        """Tells whether pictures are: at step 0, at due steps 1, 2, 4, 8, ..., and at each 500th."""
+        due, rest = divmod(step, self.every_n_steps)
+        return not rest and (due & (due - 1) == 0 or due % STEADY == 0)

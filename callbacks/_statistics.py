@@ -1,0 +1,184 @@
+"""What is measured of a tensor: figures of fixed size, whatever its shape, type and device.
+
+A measurement has two halves. On the tensor's device, and without waiting for it, a tensor becomes a few numbers
+(`sum_moments`, `count_bins`, ...). Once those are on the host they become a small frozen value (`Moments`, ...) that
+adds up: over the calls of a layer, the micro-batches of a step and the processes of a run.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+SAFE = (1e-15, 1e15)
+"""Magnitudes whose squares, and sums of them, neither overflow nor underflow in float32."""
+
+CHUNK = 2**18
+"""Elements looked at together on a CPU: what stays in its cache between two operations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Count, mean, spread and extremes of the finite values among those seen.
+
+    Attributes:
+        count: How many were finite.
+        mean: Their mean; 0 if there are none.
+        squares: Sum of their squared deviations from the mean.
+        low: The lowest; +inf if there are none.
+        high: The highest; -inf if there are none.
+        nonfinite: How many were NaN or infinite.
+
+    Example:
+        >>> seen = Moments.of(torch.tensor([1.0, 2.0, 3.0])) + Moments.of(torch.tensor([float("nan"), 6.0]))
+        >>> seen.count, seen.mean, seen.nonfinite
+        (4, 3.0, 1)
+    """
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    low: float = math.inf
+    high: float = -math.inf
+    nonfinite: int = 0
+
+    @classmethod
+    def of(cls, values: Tensor) -> "Moments":
+        """Measures a tensor at once, waiting for its device."""
+        return sum_moments(values).value()
+
+    @property
+    def std(self) -> float | None:
+        """Standard deviation with Bessel's correction, as `torch.std`; None of fewer than two values."""
+        return math.sqrt(self.squares / (self.count - 1)) if self.count > 1 else None
+
+    @property
+    def norm(self) -> float:
+        """The L2 norm."""
+        return math.sqrt(self.squares + self.count * self.mean * self.mean)
+
+    def __add__(self, other: "Moments") -> "Moments":
+        """Pools two sets of values (Chan, Golub and LeVeque 1979): also when their means differ."""
+        count = self.count + other.count
+        share = other.count / count if count else 0.0
+        apart = other.mean - self.mean
+        return Moments(
+            count,
+            self.mean + apart * share,
+            self.squares + other.squares + apart * apart * self.count * share,
+            min(self.low, other.low),
+            max(self.high, other.high),
+            self.nonfinite + other.nonfinite,
+        )
+
+
+class MomentSums(NamedTuple):
+    """What becomes `Moments`, still on its device.
+
+    The moments are those of `scale * (shift + d)`, where d are deviations small enough to be squared and summed in
+    single precision.
+    """
+
+    numel: int
+    sums: Tensor
+    """`(6,)`: scale, shift, sum of d, sum of d * d, lowest, highest value."""
+    nonfinite: Tensor
+    """`()`, int64."""
+
+    def value(self) -> Moments:
+        """Reads the numbers, which waits for the device unless they are on the host."""
+        scale, shift, total, squares, low, high = self.sums.tolist()
+        nonfinite = int(self.nonfinite)
+        count = self.numel - nonfinite
+        if count <= 0:
+            return Moments(nonfinite=nonfinite)
+        if low == high:  # exactly without spread, whatever the sums were rounded to
+            return Moments(count, low, 0.0, low, high, nonfinite)
+        # What the first mean missed is put right here, in double precision.
+        missed = total / count
+        deviations = max(0.0, squares - total * missed)
+        return Moments(count, scale * (shift + missed), scale * scale * deviations, low, high, nonfinite)
+
+
+def sum_moments(values: Tensor) -> MomentSums:
+    """Sums up what `Moments` needs, in float32, or float64 for float64; waits for no device.
+
+    Args:
+        values: Any shape and strides, any floating point type.
+    """
+    flat = widened(values)
+    if not flat.numel():
+        return MomentSums(0, flat.new_zeros(6), torch.zeros((), dtype=torch.int64, device=flat.device))
+    if on_host(flat):
+        low, high = (float(end) for end in torch.aminmax(flat))
+        magnitude = max(-low, high)
+        if magnitude == 0 or SAFE[0] < magnitude < SAFE[1]:
+            return _sum_plain(flat, low, high)
+    return _sum_any(flat)
+
+
+def _sum_plain(flat: Tensor, low: float, high: float) -> MomentSums:
+    """For finite values that can be squared as they are: one pass for the mean, one for the deviations."""
+    shift = float(flat.mean())
+    total = squares = 0.0
+    for part in flat.split(CHUNK):
+        deviations = part - shift
+        total += float(deviations.sum())
+        squares += float(deviations.dot(deviations))
+    sums = torch.tensor([1.0, shift, total, squares, low, high], dtype=torch.float64)
+    return MomentSums(flat.numel(), sums, torch.zeros((), dtype=torch.int64))
+
+
+def _sum_any(flat: Tensor) -> MomentSums:
+    """For any values, without a look at them from the host: non-finite ones set aside, the others scaled to 1."""
+    finite = flat.isfinite()
+    nonfinite = flat.numel() - finite.sum()
+    none = flat.new_tensor(math.inf)
+    low = torch.where(finite, flat, none).amin()
+    high = torch.where(finite, flat, -none).amax()
+    scale = power_of_two(torch.maximum(low.abs(), high.abs()))
+    zero = flat.new_zeros(())
+    scaled = torch.where(finite, flat, zero) / scale
+    shift = scaled.sum() / (flat.numel() - nonfinite).clamp(min=1)
+    deviations = torch.where(finite, scaled - shift, zero)
+    sums = torch.stack([scale, shift, deviations.sum(), deviations.square().sum(), low, high])
+    return MomentSums(flat.numel(), sums, nonfinite)
+
+
+def power_of_two(magnitude: Tensor) -> Tensor:
+    """Returns the power of two at or next below a positive number: dividing by one rounds nothing.
+
+    It is the number with an empty mantissa. What has no such power (zero, infinity) has 1, and a subnormal number the
+    smallest normal one.
+    """
+    integer, exponent = {4: (torch.int32, 0xFF << 23), 8: (torch.int64, 0x7FF << 52)}[magnitude.element_size()]
+    power = (magnitude.view(integer) & exponent).view(magnitude.dtype).clamp(min=torch.finfo(magnitude.dtype).tiny)
+    return torch.where((magnitude > 0) & magnitude.isfinite(), power, torch.ones_like(power))
+
+
+def widened(values: Tensor) -> Tensor:
+    """Flattens values and gives half precision and smaller types the range and precision of float32."""
+    flat = values.detach().reshape(-1)
+    return flat if flat.dtype in (torch.float32, torch.float64) else flat.float()
+
+
+def chunks(values: Tensor) -> Iterator[Tensor]:
+    """Cuts a tensor into flat, widened pieces: on a CPU as many as fit its cache, elsewhere one."""
+    flat = values.detach().reshape(-1)
+    for part in flat.split(CHUNK) if on_host(flat) else (flat,):
+        yield widened(part)
+
+
+def on_host(values: Tensor) -> bool:
+    """Tells whether a number can be read from a tensor without waiting for a device."""
+    return values.device.type == "cpu"
+
+
+def log10_ratio(change: Moments, after: Moments) -> float | None:
+    """Returns log10(std(change) / std(after)); None where one of them has no spread, so that there is no ratio."""
+    if not change.std or not after.std:
+        return None
+    return math.log10(change.std / after.std)

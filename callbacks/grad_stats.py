@@ -1,0 +1,170 @@
+"""How the gradients of activations and parameters are spread."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from lightning.pytorch import Trainer
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ._base import Instrument, Observation
+from ._figures import Curve, density_figure
+from ._gradient_scale import GradientScale
+from ._histogram import Histogram
+from ._records import spread_record
+from ._selection import choose_layers, choose_params, named_params
+from ._statistics import Moments
+from ._tally import HistogramTally, MomentTally
+
+
+class GradStats(Instrument):
+    """Shows how gradients are spread: the second and third picture of the lecture.
+
+    Healthy: the gradients of all activations are of one size, and `grad_data_ratio` is about the same, around 1e-3,
+    for all parameters but the last layer's. Not healthy: gradients that shrink or grow from layer to layer.
+
+    Gradients are those of the whole step: summed over its micro-batches, unscaled, and before clipping. A parameter
+    counts when its optimizer steps. A `lightning.pytorch` module that clips its gradients by hand before the step, in
+    manual optimization, has clipped ones.
+
+    Writes, at each due step, for each layer and parameter:
+        - `activation_grad/{layer}`: histogram of the gradient of the loss for the layer's output;
+        - `weight_grad/{param}`, `weight/{param}`: histograms of the gradient and of the parameter before the update;
+        - `activation_grad_mean/...`, `activation_grad_std/...`, `weight_grad_mean/...`, `weight_grad_std/...`,
+          `weight_mean/...`, `weight_std/...`: over all elements, std with Bessel's correction;
+        - `grad_data_ratio/{param}`: std(gradient) / std(parameter), before the update;
+        - `grad_norm/total`: L2 norm of the gradients of all parameters, also those not chosen;
+        - `nonfinite/{layer or param}`: how many were NaN or Inf, from the first time on that there are any; figures
+          are those of the finite ones;
+        - `activation_grad_distribution`, `weight_grad_distribution`: pictures, one density curve a layer or parameter.
+
+    Args:
+        every_n_steps: A step is due when it is a multiple of this, in training steps.
+        dense_start: Whether steps 1, 2, 4, 8, ... below `every_n_steps` are due as well.
+        layers: Shell-style patterns for a layer's name or class name; None = the activation modules and, in a model
+            that has none, every leaf module with parameters.
+        params: Shell-style patterns for a parameter's name; None = those with two and more axes.
+        figures: Whether to draw the pictures: at step 0, at due steps 1, 2, 4, 8, ..., each 500th, at the end.
+
+    Attributes:
+        latest: By tag, the numbers and `Histogram`s of the last due step; None before the first.
+        latest_step: That step.
+
+    Raises:
+        ValueError: If an argument makes no sense, at once; if a pattern matches nothing, at the start of fit.
+
+    Source:
+        Andrej Karpathy, "Building makemore Part 3: Activations & Gradients, BatchNorm" (2022); Glorot and Bengio,
+        "Understanding the difficulty of training deep feedforward neural networks" (2010), figure 7.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning.pytorch.demos.boring_classes import BoringModel
+        >>> gradients = GradStats(layers=["layer"])
+        >>> quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        >>> trainer = Trainer(callbacks=[gradients], max_steps=2, enable_checkpointing=False, **quiet)
+        >>> trainer.fit(BoringModel())
+        >>> sorted(tag for tag in gradients.latest if "activation" not in tag)  # doctest: +NORMALIZE_WHITESPACE
+        ['grad_data_ratio/layer.weight', 'grad_norm/total', 'weight/layer.weight', 'weight_grad/layer.weight',
+         'weight_grad_mean/layer.weight', 'weight_grad_std/layer.weight', 'weight_mean/layer.weight',
+         'weight_std/layer.weight']
+    """
+
+    copies = ("weight",)
+
+    def _let_go(self) -> None:
+        super()._let_go()
+        self._every_param: dict[str, nn.Parameter] = {}
+        self._scale = GradientScale.none()
+        self._warned = False
+
+    def _choose(self, trainer: Trainer, root: nn.Module) -> bool:
+        self._layers = choose_layers(root, self.layers)
+        self._params = choose_params(root, self.params)
+        self._every_param = named_params(root)
+        self._scale = GradientScale.of(trainer)
+        return bool(self._layers or self._every_param)
+
+    def _begin(self, now: Observation) -> None:
+        for name, param in self._params.items():
+            if (tag := f"weight/{name}") not in now.pending:  # as it was before the first batch of the step
+                now.tally(tag, HistogramTally).add(param)
+
+    def _see(self, now: Observation, name: str, layer: nn.Module, output: Tensor) -> None:
+        if output.requires_grad:
+            now.tally(f"activation_grad/{name}", HistogramTally)  # in forward order, which gradients come against
+            # The hook must not hold the output, which it would keep alive.
+            output.register_hook(partial(self._see_gradient, now, name))
+
+    def _see_gradient(self, now: Observation, name: str, gradient: Tensor) -> None:
+        if now is self._now and now.takes_gradients:
+            self._safely(self._add_gradient, now, name, gradient)
+
+    def _add_gradient(self, now: Observation, name: str, gradient: Tensor) -> None:
+        now.tally(f"activation_grad/{name}", HistogramTally).add(self._scale.whole_batch(gradient))
+
+    def _before_update(self, now: Observation, optimizer: Optimizer) -> None:
+        stepping = {id(param) for group in optimizer.param_groups for param in group["params"]}
+        for name, param in self._every_param.items():
+            tag = f"weight_grad/{name}"
+            if id(param) in stepping and param.grad is not None and tag not in now.pending:
+                kind = HistogramTally if name in self._params else MomentTally
+                now.tally(tag, kind).add(self._scale.unscaled(param.grad, optimizer))
+
+    def _report(self, values: Mapping[str, Any], now: Observation) -> dict[str, float | Histogram]:
+        record: dict[str, float | Histogram] = {}
+        for tag, value in values.items():
+            if isinstance(value, Histogram):
+                record |= spread_record(tag, value)
+        for name in self._params:
+            weight, gradient = record.get(f"weight_std/{name}"), record.get(f"weight_grad_std/{name}")
+            if weight and isinstance(weight, float) and isinstance(gradient, float):
+                record[f"grad_data_ratio/{name}"] = gradient / weight
+        norms = [norm_of(value) for tag, value in values.items() if tag.startswith("weight_grad/")]
+        if norms:
+            record["grad_norm/total"] = math.hypot(*norms)
+        elif not self._warned:
+            self._warned = True
+            self._warn(f"finds no gradient of any parameter in step {now.step}.")
+        return record
+
+    def _pictures(self, values: Mapping[str, Any], step: int) -> dict[str, Callable[[], Figure]]:
+        layers = [
+            Curve(name, f"mean {value.moments.mean:+.1e}, std {value.moments.std or 0:.1e}", value)
+            for name, value in of_plot(values, "activation_grad")
+        ]
+        params = [
+            Curve(name, ratio_remark(value, values.get(f"weight/{name}")), value)
+            for name, value in of_plot(values, "weight_grad")
+        ]
+        found = {
+            "activation_grad_distribution": ("gradients of activations", layers),
+            "weight_grad_distribution": ("gradients of parameters", params),
+        }
+        return {
+            tag: partial(density_figure, f"{what} at step {step}", "gradient", curves)
+            for tag, (what, curves) in found.items()
+            if curves
+        }
+
+
+def norm_of(value: Moments | Histogram) -> float:
+    """Returns the L2 norm of the finite values."""
+    return (value.moments if isinstance(value, Histogram) else value).norm
+
+
+def of_plot(values: Mapping[str, Any], plot: str) -> Iterator[tuple[str, Histogram]]:
+    """Yields the names and histograms of one plot that can be drawn."""
+    for tag, value in values.items():
+        if tag.startswith(f"{plot}/") and isinstance(value, Histogram) and value.moments.count:
+            yield tag.partition("/")[2], value
+
+
+def ratio_remark(gradient: Histogram, weight: Histogram | None) -> str:
+    """Says of a parameter what the lecture's legend does: how large its gradient is beside it."""
+    if weight is None or not weight.moments.std or gradient.moments.std is None:
+        return "no ratio"
+    return f"grad:data {gradient.moments.std / weight.moments.std:.1e}"
