@@ -2,8 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Container, Mapping
-from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
@@ -12,36 +11,12 @@ from torch.optim import Optimizer
 
 from ._histogram import Histogram
 from ._hooks import LayerHooks
-from ._painter import Painter
+from ._observation import Observation
+from ._publisher import Publisher
 from ._ranks import pool_over_ranks
 from ._schedule import Schedule
 from ._selection import check_patterns
-from ._transfer import Pending, fetch
-from ._writer import Writer
-
-Kind = TypeVar("Kind", bound=Pending)
-
-
-class Observation:
-    """One due step: what looks at its layers, and what has been measured so far, in the order it was seen."""
-
-    def __init__(self, step: int, hooks: LayerHooks) -> None:
-        self.step, self.hooks = step, hooks
-        self.pending: dict[str, Any] = {}
-        self.takes_gradients = False
-        """Whether a gradient that comes by is that of the loss."""
-        self.has_stepped = False
-
-    def look_away(self) -> None:
-        """Sees no more of the layers, until the next batch of the step."""
-        self.hooks.detach()
-        self.takes_gradients = False
-
-    def tally(self, tag: str, kind: Callable[[], Kind]) -> Kind:
-        """Returns the tally under a tag, the first time a new one."""
-        if tag not in self.pending:
-            self.pending[tag] = kind()
-        return self.pending[tag]
+from ._transfer import fetch
 
 
 class Instrument(Callback):
@@ -79,12 +54,12 @@ class Instrument(Callback):
         """Forgets what belongs to one fit."""
         self._on = False
         self._now: Observation | None = None
-        self._writer = Writer([])
-        self._painter = Painter()
-        self._draw: Callable[[], None] | None = None
+        self._publisher = Publisher()
+        self._failed = False
         self._with_nonfinite: set[str] = set()
         self._layers: dict[str, nn.Module] = {}
         self._given_of: Container[nn.Module] = ()
+        self._processes = 1
         self._params: dict[str, nn.Parameter] = {}
 
     @property
@@ -136,7 +111,9 @@ class Instrument(Callback):
         self._on = self._choose(trainer, pl_module)
         if not self._on:
             self._warn(f"finds nothing to look at in {type(pl_module).__name__} and records nothing.")
-        self._writer = Writer(trainer.loggers if trainer.is_global_zero else [])
+        loggers = trainer.loggers if trainer.is_global_zero else []
+        self._publisher = Publisher(loggers, self.schedule if self.figures else None)
+        self._processes = trainer.world_size
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if not self._on:
@@ -147,8 +124,7 @@ class Instrument(Callback):
         if self._now is None and self.schedule.is_due(step):
             self._now = self._observe(step)
         if self._now is not None:
-            self._now.hooks.attach()
-            self._now.takes_gradients = not pl_module.automatic_optimization
+            self._now.look(at_gradients=not pl_module.automatic_optimization)
             self._safely(self._begin, self._now)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
@@ -163,9 +139,8 @@ class Instrument(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         if self._now is not None:
+            self._now.has_stepped = True
             self._safely(self._before_update, self._now, optimizer)
-            if self._now is not None:
-                self._now.has_stepped = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -177,9 +152,7 @@ class Instrument(Callback):
             self._finish()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._draw is not None:  # the last due step, unless it is drawn already
-            self._safely(self._draw)
-        self._safely(self._show_pictures, True)
+        self._safely(self._publisher.finish)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
@@ -191,34 +164,36 @@ class Instrument(Callback):
     # How a due step begins and ends.
 
     def _observe(self, step: int) -> Observation:
-        def look(see: Callable[..., None]) -> Callable[..., None]:
-            return lambda *what: see(now, *what)
+        def see(name: str, layer: nn.Module, output: Tensor) -> None:
+            self._see(now, name, layer, output)
 
-        hooks = LayerHooks(self._layers, self._safely, look(self._see), look(self._see_given), self._given_of)
-        now = Observation(step, hooks)
+        def see_given(name: str, layer: nn.Module, given: Tensor) -> None:
+            self._see_given(now, name, layer, given)
+
+        now = Observation(
+            step, LayerHooks(self._layers, self._safely, see, see_given, self._given_of), failed=self._failed
+        )
         return now
 
     def _finish(self) -> None:
-        now, self._now = self._now, None
-        if now is not None:
-            self._safely(self._record, now)
+        now = self._now
+        if now is None:
+            return
+        self._safely(self._end, now)
+        measured: dict[str, Any] = {}
+        self._safely(lambda: measured.update(fetch(now.pending)))
+        # Every process comes by here at every due step, with whatever it has: else one would wait for another.
+        values = pool_over_ranks(None if now.failed else measured, self.copies, self._processes)
+        self._now = None
+        if values is None:
+            self._close()
+        else:
+            self._safely(self._publish, values, now)
 
-    def _record(self, now: Observation) -> None:
-        self._end(now)
-        values = pool_over_ranks(fetch(now.pending), self.copies)
+    def _publish(self, values: Mapping[str, Any], now: Observation) -> None:
         self.latest = self._report(values, now) | self._count_nonfinite(values)
         self.latest_step = now.step
-        self._writer.write(self.latest, now.step)
-        self._show_pictures()
-        self._draw = partial(self._draw_all, values, now.step)
-        if self.schedule.draws(now.step):
-            self._draw()
-
-    def _draw_all(self, values: Mapping[str, Any], step: int) -> None:
-        self._draw = None
-        if self.figures:
-            for tag, make in self._pictures(values, step).items():
-                self._painter.draw(tag, step, make)
+        self._publisher.publish(self.latest, now.step, lambda: self._pictures(values, now.step))
 
     def _count_nonfinite(self, values: Mapping[str, Any]) -> dict[str, float]:
         """Counts NaN and Inf by layer or parameter, of those that have ever had one.
@@ -232,20 +207,20 @@ class Instrument(Callback):
         self._with_nonfinite |= {name for name, count in counts.items() if count}
         return {f"nonfinite/{name}": count for name, count in counts.items() if name in self._with_nonfinite}
 
-    def _show_pictures(self, wait: bool = False) -> None:
-        for picture in self._painter.finished(wait):
-            self._writer.show(picture)
-
     # How nothing is disturbed.
 
     def _safely(self, look: Callable[..., None], *what: Any) -> None:
-        """Looks; what goes wrong switches this instrument off, with one warning, and lets training go on."""
+        """Looks; what goes wrong ends this instrument's part in the fit, with one warning, and training goes on."""
+        if self._failed:
+            return
         try:
             look(*what)
         except Exception as error:
+            self._failed = True
             where = next((f" at {name}" for name in what if isinstance(name, str)), "")
             step = next((f" in step {now.step}" for now in (*what, self._now) if isinstance(now, Observation)), "")
-            self._close()
+            if self._now is not None:
+                self._now.fail()
             self._warn(f"failed{where}{step} and is off until the next fit. {type(error).__name__}: {error}")
 
     def _warn(self, what: str) -> None:
@@ -255,7 +230,7 @@ class Instrument(Callback):
         """Leaves nothing behind in the model; may be called at any time, any number of times."""
         if self._now is not None:
             self._now.look_away()
-        self._painter.close()
+        self._publisher.close()
         self._let_go()
 
 

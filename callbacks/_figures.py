@@ -26,7 +26,7 @@ GUIDE = -3.0
 """The lecture's rule of thumb: an update of a thousandth of the parameter."""
 
 
-LONGEST_NAME = 30
+LONGEST_NAME = 28
 """Characters of a name in a legend; of a longer one its end is what tells it from others."""
 
 
@@ -101,8 +101,11 @@ def render(figure: Figure) -> bytes:
 
 
 def short(name: str) -> str:
-    """Keeps the end of a name."""
-    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
+    """Keeps of a long name the end, from a dot on where that is possible."""
+    kept = name
+    while len(kept) > LONGEST_NAME and "." in kept:
+        kept = kept.partition(".")[2]
+    return name if kept == name else f"…{kept}"
 
 
 def evenly(found: Sequence) -> Sequence:
@@ -113,9 +116,9 @@ def evenly(found: Sequence) -> Sequence:
 
 
 def _empty_figure(title: str, has_legend: bool) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(9.6, 4), dpi=100)
+    figure = Figure(figsize=(8, 3.6), dpi=100)
     # A layout engine would draw everything twice.
-    axes = figure.add_axes((0.08, 0.13, 0.56 if has_legend else 0.9, 0.79))
+    axes = figure.add_axes((0.09, 0.14, 0.5 if has_legend else 0.89, 0.77))
     axes.set_title(title, fontsize=10)
     return figure, axes
 

@@ -6,19 +6,27 @@ from typing import Any
 import torch.distributed as dist
 
 
-def pool_over_ranks(values: Mapping[str, Any], copies: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Adds up measurements over the processes; every process has to call this, with whatever it has.
+def pool_over_ranks(
+    values: Mapping[str, Any] | None, copies: tuple[str, ...] = (), processes: int = 1
+) -> dict[str, Any] | None:
+    """Adds up measurements over the processes; each of them has to call this, with whatever it has.
 
     Args:
-        values: By tag; small, and on the host.
+        values: By tag; small, and on the host; None where measuring has failed.
         copies: Beginnings of the tags whose values are the same everywhere, so that one of them will do.
+        processes: How many take part.
+
+    Returns:
+        The same on every process; None if one of them has failed.
     """
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return dict(values)
-    everywhere: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(everywhere, dict(values))
+    everywhere: list[Any] = [values]
+    if processes > 1:
+        everywhere *= processes
+        dist.all_gather_object(everywhere, values)
     pooled: dict[str, Any] = {}
     for here in everywhere:
+        if here is None:
+            return None
         for tag, value in here.items():
             if tag not in pooled:
                 pooled[tag] = value

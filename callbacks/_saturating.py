@@ -3,8 +3,9 @@
 from torch import Tensor, nn
 
 from ._activations import Flat, FlatInput, flat_ends
-from ._base import Instrument, Observation
+from ._base import Instrument
 from ._errors import InstrumentError
+from ._observation import Observation
 from ._saturation import SaturationTally
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ._errors import InstrumentError
 
 STEADY = 500
-"""From this many due steps on, pictures come at this steady pace."""
+"""Multiples of `every_n_steps` between pictures at most."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Schedule:
     Example:
         >>> [step for step in range(500) if Schedule(100, dense_start=True).is_due(step)]
         [0, 1, 2, 4, 8, 16, 32, 64, 100, 200, 300, 400]
-        >>> [step for step in range(1000) if Schedule(100, dense_start=True).draws(step)]
-        [0, 100, 200, 400, 800]
+        >>> [step for step in range(10_000) if Schedule(100, dense_start=True).draws(step)]
+        [0, 100, 400, 1600, 6400]
     """
 
     every_n_steps: int
@@ -41,6 +41,7 @@ class Schedule:
         )
 
     def draws(self, step: int) -> bool:
-        """Tells whether pictures are: at step 0, at due steps 1, 2, 4, 8, ..., and at each 500th."""
-        due, rest = divmod(step, self.every_n_steps)
-        return not rest and (due & (due - 1) == 0 or due % STEADY == 0)
+        """Tells whether pictures are: at step 0, at the 1st, 4th, 16th, ... multiple, and at each 500th."""
+        multiple, rest = divmod(step, self.every_n_steps)
+        is_power_of_four = multiple & (multiple - 1) == 0 and multiple.bit_length() % 2 == 1
+        return not rest and (is_power_of_four or multiple % STEADY == 0)

@@ -23,6 +23,11 @@ class Writer:
     def __init__(self, loggers: Sequence[Any]) -> None:
         self._loggers = list(loggers)
 
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether a picture has anywhere to go."""
+        return any(event_file(logger) is not None or has_images(logger) for logger in self._loggers)
+
     def write(self, record: Record, step: int) -> None:
         """Writes everything of a step: to TensorBoard as one event."""
         for logger in tuple(self._loggers):
@@ -55,8 +60,13 @@ def _write_record(logger: Any, record: Record, step: int) -> None:
 def _write_picture(logger: Any, picture: Picture) -> None:
     if (events := event_file(logger)) is not None:
         events.add_summary(summary_of_picture(picture), picture.step)
-    elif callable(getattr(logger, "log_image", None)):  # Weights & Biases and those alike
+    elif has_images(logger):
         logger.log_image(picture.tag, [imread(io.BytesIO(picture.png))], step=picture.step)
+
+
+def has_images(logger: Any) -> bool:
+    """Tells whether a logger takes images, as that of Weights & Biases does."""
+    return callable(getattr(logger, "log_image", None))
 
 
 def event_file(logger: Any) -> Any:

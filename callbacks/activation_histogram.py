@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from ._activations import is_activation
-from ._base import Observation
 from ._figures import Curve, density_figure
 from ._histogram import Histogram
+from ._observation import Observation
 from ._records import spread_record
 from ._saturating import SaturationInstrument, check_threshold
 from ._saturation import Saturation
@@ -37,7 +37,7 @@ class ActivationHistogram(SaturationInstrument):
         layers: Shell-style patterns for a layer's name or class name; None = the activation modules and, in a model
             that has none, every leaf module with parameters.
         params: Not used here; taken so that all instruments can be given the same arguments.
-        figures: Whether to draw the picture: at step 0, at due steps 1, 2, 4, 8, ..., each 500th, and at the end.
+        figures: Whether to draw the picture: at `every_n_steps` times 0, 1, 4, 16, ..., each 500, and at the end.
         threshold: The output of tanh, in (0, 1), beyond which the legend counts it as saturated; of other activations
             where they are as flat as tanh is there.
 

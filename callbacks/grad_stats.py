@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ._base import Instrument, Observation
+from ._base import Instrument
 from ._figures import Curve, density_figure
 from ._gradient_scale import GradientScale
 from ._histogram import Histogram
+from ._observation import Observation
 from ._records import spread_record
 from ._selection import choose_layers, choose_params, named_params
 from ._statistics import Moments
@@ -47,7 +48,7 @@ class GradStats(Instrument):
         layers: Shell-style patterns for a layer's name or class name; None = the activation modules and, in a model
             that has none, every leaf module with parameters.
         params: Shell-style patterns for a parameter's name; None = those with two and more axes.
-        figures: Whether to draw the pictures: at step 0, at due steps 1, 2, 4, 8, ..., each 500th, at the end.
+        figures: Whether to draw the pictures: at `every_n_steps` times 0, 1, 4, 16, ..., each 500, and at the end.
 
     Attributes:
         latest: By tag, the numbers and `Histogram`s of the last due step; None before the first.

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from ._activations import is_activation
-from ._base import Observation
 from ._errors import InstrumentError
 from ._figures import saturation_figure
 from ._histogram import Histogram
+from ._observation import Observation
 from ._saturating import SaturationInstrument, check_threshold
 from ._saturation import Saturation
 from ._selection import choose_layers
@@ -43,7 +43,7 @@ class SaturationMap(SaturationInstrument):
         layers: Shell-style patterns for a layer's name or class name; None = the activation modules. A model without
             any has no map, and one warning says so.
         params: Not used here; taken so that all instruments can be given the same arguments.
-        figures: Whether to draw the maps: at step 0, at due steps 1, 2, 4, 8, ..., each 500th, and at the end.
+        figures: Whether to draw the maps: at `every_n_steps` times 0, 1, 4, 16, ..., each 500, and at the end.
         threshold: The output of tanh, in (0, 1), beyond which it counts as saturated.
         unit_dim: The axis of the units; None = the last of an output of up to three axes, axis 1 of four and more.
 

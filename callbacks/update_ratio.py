@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ._base import Instrument, Observation
+from ._base import Instrument
 from ._figures import ratio_figure
 from ._gradient_scale import GradientScale
 from ._histogram import Histogram
+from ._observation import Observation
 from ._selection import choose_params
 from ._statistics import Moments, log10_ratio
 from ._tally import MomentTally
@@ -45,7 +46,7 @@ class UpdateRatio(Instrument):
         dense_start: Whether steps 1, 2, 4, 8, ... below `every_n_steps` are due as well.
         layers: Not used here; taken so that all instruments can be given the same arguments.
         params: Shell-style patterns for a parameter's name; None = those with two and more axes.
-        figures: Whether to draw the picture: at step 0, at due steps 1, 2, 4, 8, ..., each 500th, and at the end.
+        figures: Whether to draw the picture: at `every_n_steps` times 0, 1, 4, 16, ..., each 500, and at the end.
 
     Attributes:
         latest: By tag, the numbers of the last due step; None before the first.

@@ -52,3 +52,11 @@ def few_names(tmp_path: Path) -> Path:
     lines = (ROOT / "data" / "names.txt").read_text().splitlines()[:60]
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+@pytest.fixture(scope="module")
+def without_pictures() -> Iterator[None]:
+    """Spares the fits of a file the seconds that it takes to draw what no test of it looks at."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("callbacks._publisher.Publisher._draw", lambda _: None)
+        yield

@@ -218,7 +218,7 @@ class TestNeutral:
 
     def test_the_test_would_see_a_random_number(self) -> None:
         class Draws(Callback):
-            def on_train_batch_end(self, *_: Any) -> None:
+            def on_train_batch_end(self, *_: Any, **__: Any) -> None:
                 torch.rand(1)
 
         def model() -> LightningModule:
@@ -273,7 +273,7 @@ class TestNothingIsLeft:
         copies: list[Any] = []
 
         class Copies(Callback):
-            def on_before_optimizer_step(self, trainer: Trainer, *_: Any) -> None:
+            def on_before_optimizer_step(self, trainer: Trainer, *_: Any, **__: Any) -> None:
                 instrument = next(c for c in trainer.callbacks if isinstance(c, kind))  # type: ignore[attr-defined]
                 copies.extend([copy.deepcopy(instrument), pickle.loads(pickle.dumps(instrument))])
 

@@ -23,6 +23,7 @@ import train
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(ROOT.glob("configs/*.yaml"))
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 @dataclass

@@ -25,11 +25,11 @@ class Copies(Callback):
         self.expected: list[dict[str, float]] = []
         self.said: list[dict[str, Any]] = []
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         if not self.before:
             self.before = {name: p.detach().double().clone() for name, p in pl_module.named_parameters()}
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         if self.updates.latest_step is None or self.updates.latest_step < len(self.said):
             return  # in the middle of an accumulation
         found = {}
@@ -119,7 +119,7 @@ class TestWhatDidNotMove:
         said: dict[int, tuple[set[str], set[str]]] = {}
 
         class Keeps(Callback):
-            def on_train_batch_end(self, *_: Any) -> None:
+            def on_train_batch_end(self, *_: Any, **__: Any) -> None:
                 assert updates.latest is not None
                 assert updates.latest_step is not None
                 said[updates.latest_step] = (set(updates.latest), set(updates.unmoved.values()))
@@ -166,7 +166,7 @@ def test_copies_are_released() -> None:
     held: list[int] = []
 
     class Looks(Callback):
-        def on_train_batch_end(self, *_: Any) -> None:
+        def on_train_batch_end(self, *_: Any, **__: Any) -> None:
             held.append(len(updates._before))
 
     fit(lambda: Regression(tanh_net()), [updates, Looks()])

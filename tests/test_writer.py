@@ -1,0 +1,209 @@
+"""What stands in the loggers, read back as TensorBoard reads it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fits import Regression, every_step, fit, runtime_warnings, tanh_net
+from hypothesis import given
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event  # type: ignore
+from torch import Tensor
+from values import any_tensor
+
+from callbacks import ActivationHistogram, UpdateRatio
+from callbacks._histogram import Histogram
+from callbacks._painter import Painter
+from callbacks._summary import CELLS, PARTS, coarse_bins, summary_of_record
+from callbacks._writer import Writer, event_file
+
+pytestmark = pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning")
+EVERYTHING = {"scalars": 0, "histograms": 0, "images": 0}
+
+
+def events_in(folder: Path) -> EventAccumulator:
+    events = EventAccumulator(str(folder), size_guidance=EVERYTHING)
+    events.Reload()
+    return events
+
+
+def raw_events(folder: Path) -> list[Any]:
+    return [Event.FromString(raw) for file in folder.glob("events*") for raw in RawEventFileLoader(str(file)).Load()]
+
+
+class TestTensorBoard:
+    def test_everything_of_a_step_is_one_event(self, tmp_path: Path) -> None:
+        logger = TensorBoardLogger(tmp_path)
+        fit(lambda: Regression(tanh_net()), every_step(figures=False), logger=logger)
+        sizes = [len(event.summary.value) for event in raw_events(Path(logger.log_dir)) if event.summary.value]
+        ours = [size for size in sizes if size > 1]
+        assert len(ours) == 4 * 5
+
+    def test_reads_back_what_latest_says(self, tmp_path: Path) -> None:
+        logger, instruments = TensorBoardLogger(tmp_path), every_step()
+        fit(lambda: Regression(tanh_net()), instruments, logger=logger)
+        events = events_in(Path(logger.log_dir))
+        for instrument in instruments:
+            for tag, value in instrument.latest.items():  # type: ignore[attr-defined]
+                if isinstance(value, Histogram):
+                    last = events.Histograms(tag)[-1]
+                    assert last.histogram_value.num == value.moments.count
+                else:
+                    last = events.Scalars(tag)[-1]
+                    assert last.value == pytest.approx(value, rel=1e-6)
+                assert last.step == 4
+
+    def test_pictures(self, tmp_path: Path) -> None:
+        logger = TensorBoardLogger(tmp_path)
+        fit(lambda: Regression(tanh_net()), every_step(), logger=logger)
+        events = events_in(Path(logger.log_dir))
+        assert set(events.Tags()["images"]) == {
+            *("activation_distribution", "activation_grad_distribution", "weight_grad_distribution", "update_ratio"),
+            *("saturation_map/net.1", "saturation_map/net.3"),
+        }
+        for tag in events.Tags()["images"]:
+            pictures = events.Images(tag)
+            assert [picture.step for picture in pictures] == [0, 1, 4]
+            assert (pictures[0].width, pictures[0].height) == (800, 360)
+
+    def test_a_picture_of_the_last_due_step_in_the_end(self, tmp_path: Path) -> None:
+        logger = TensorBoardLogger(tmp_path)
+        fit(lambda: Regression(tanh_net()), [UpdateRatio(every_n_steps=3)], logger=logger, max_steps=11)
+        assert [p.step for p in events_in(Path(logger.log_dir)).Images("update_ratio")] == [0, 3, 9]
+
+    def test_a_logger_that_was_closed_opens_again(self, tmp_path: Path) -> None:
+        """A fit closes its logger; the private way to its events tells here when it moves."""
+        logger = TensorBoardLogger(tmp_path)
+        for _ in range(2):
+            fit(lambda: Regression(tanh_net()), [UpdateRatio(every_n_steps=4, figures=False)], logger=logger)
+        steps = [event.step for event in events_in(Path(logger.log_dir)).Scalars("update_ratio/net.0.weight")]
+        assert steps == [0, 1, 2, 4, 0, 1, 2, 4]
+        assert event_file(logger) is not None
+
+    def test_stays_small(self, tmp_path: Path) -> None:
+        """`add_histogram` takes 9.8 kB."""
+        record = {"activation/tanh": Histogram.of(torch.tanh(torch.randn(64_000) * 2))}
+        assert summary_of_record(record).ByteSize() < 9800 / 5
+
+
+class TestCoarseBins:
+    @given(values=any_tensor())
+    def test_no_value_is_lost(self, values: Tensor) -> None:
+        histogram = Histogram.of(values)
+        if not histogram.moments.count:
+            return
+        limits, counts = coarse_bins(histogram)
+        assert counts.sum() == histogram.moments.count
+        assert (np.diff(limits) >= 0).all()
+        assert limits[-1] == histogram.moments.high
+        assert len(limits) <= 2 * (CELLS + PARTS) + 5
+
+    @pytest.mark.parametrize("spread", [0.3, 1.0, 3.0])
+    def test_agrees_with_numpy_at_its_own_edges(self, spread: float) -> None:
+        values = torch.tanh(torch.randn(5000) * spread)
+        limits, counts = coarse_bins(Histogram.of(values))
+        # Where two bins touch, ours belong to the one further from zero, as NumPy's do only on the positive side.
+        below = [(values.double().numpy() < limit).sum() for limit in limits[limits > 0][:-1]]
+        assert list(np.cumsum(counts)[limits > 0][:-1]) == below
+
+    def test_what_is_saturated_stands_apart(self) -> None:
+        values = torch.cat([torch.linspace(-0.9, 0.9, 10_000), torch.full((5,), 0.995), torch.full((4,), 0.991)])
+        _, counts = coarse_bins(Histogram.of(values))
+        assert counts[-1] == 5  # of 10 009: nowhere near a share that would get a bin of its own
+
+
+class Numbers(Logger):
+    """A logger that takes numbers alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[tuple[int | None, dict[str, float]]] = []
+
+    @property
+    def name(self) -> str:
+        return "numbers"
+
+    @property
+    def version(self) -> int:
+        return 0
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:  # type: ignore[override]
+        self.rows.append((step, metrics))
+
+    def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
+        pass
+
+
+class Pictures(Numbers):
+    """One that takes pictures, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images: list[tuple[str, tuple[int, ...], int]] = []
+
+    def log_image(self, key: str, images: list[np.ndarray], step: int) -> None:
+        self.images.append((key, images[0].shape, step))
+
+
+class Full(Numbers):
+    """One whose disk is full."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:  # type: ignore[override]
+        raise OSError("No space left on device")
+
+
+class TestOtherLoggers:
+    def test_numbers_go_to_every_one(self, tmp_path: Path) -> None:
+        numbers, pictures, csv = Numbers(), Pictures(), CSVLogger(tmp_path)
+        instrument = ActivationHistogram(every_n_steps=2)
+        fit(lambda: Regression(tanh_net()), [instrument], logger=[numbers, csv, pictures, TensorBoardLogger(tmp_path)])
+        assert [step for step, _ in numbers.rows] == [0, 1, 2, 4]
+        scalars = {tag: value for tag, value in (instrument.latest or {}).items() if isinstance(value, float)}
+        assert numbers.rows[-1][1] == scalars
+        assert pictures.rows == numbers.rows
+        assert "activation_mean/net.1" in (Path(csv.log_dir) / "metrics.csv").read_text()
+
+    def test_pictures_go_where_they_can(self) -> None:
+        pictures = Pictures()
+        fit(lambda: Regression(tanh_net()), [ActivationHistogram(every_n_steps=4)], logger=pictures)
+        assert pictures.images == [("activation_distribution", (360, 800, 4), step) for step in (0, 4)]
+
+    def test_one_that_fails_is_left_out_and_the_others_go_on(self) -> None:
+        numbers = Numbers()
+        with runtime_warnings() as warned:
+            fit(lambda: Regression(tanh_net()), [ActivationHistogram(every_n_steps=1)], logger=[Full(), numbers])
+        (said,) = warned
+        assert said == "Full gets no more diagnostics, training goes on. OSError: No space left on device"
+        assert len(numbers.rows) == 5
+
+    def test_no_logger_at_all(self) -> None:
+        Writer([]).write({"a/b": 1.0}, 0)
+
+
+class TestPainter:
+    def test_a_picture_that_fails_is_told(self) -> None:
+        painter = Painter()
+        painter.draw("tag", 0, lambda: 1 / 0)  # type: ignore[arg-type,return-value]
+        with pytest.raises(ZeroDivisionError):
+            list(painter.finished(wait=True))
+
+    def test_too_many_are_left_out_and_none_is_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("callbacks._painter.MOST_WAITING", 2)
+        monkeypatch.setattr("callbacks._painter.render", lambda figure: b"")
+        painter = Painter()
+        for step in range(5):
+            painter.draw("tag", step, lambda: None)  # type: ignore[arg-type,return-value]
+        assert [picture.step for picture in painter.finished(wait=True)] == [0, 1]
+
+    def test_ends_its_thread(self) -> None:
+        painter = Painter()
+        painter.draw("tag", 0, lambda: 1 / 0)  # type: ignore[arg-type,return-value]
+        thread = painter._thread
+        painter.close()
+        painter.close()
+        assert thread is not None
+        assert thread._shutdown
