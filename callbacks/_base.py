@@ -1,8 +1,7 @@
 """What the instruments share: when they look, at what, and that they never disturb the training they look at."""
 
-import warnings
 from collections.abc import Callable, Container, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
@@ -14,9 +13,11 @@ from ._hooks import LayerHooks
 from ._observation import Observation
 from ._publisher import Publisher
 from ._ranks import pool_over_ranks
+from ._reach import out_of_sight, why_not
 from ._schedule import Schedule
 from ._selection import check_patterns
 from ._transfer import fetch
+from ._warnings import warn
 
 
 class Instrument(Callback):
@@ -27,9 +28,6 @@ class Instrument(Callback):
     then; after that it makes its way to the host in one copy, `_report` turns it into numbers, and they are kept in
     `latest` and written.
     """
-
-    copies: ClassVar[tuple[str, ...]] = ()
-    """Beginnings of the tags whose values are the same on every process, rather than a part of a whole."""
 
     def __init__(
         self,
@@ -57,9 +55,10 @@ class Instrument(Callback):
         self._publisher = Publisher()
         self._failed = False
         self._with_nonfinite: set[str] = set()
+        self._expects_finite = True
         self._layers: dict[str, nn.Module] = {}
         self._given_of: Container[nn.Module] = ()
-        self._processes = 1
+        self._rank, self._processes = 0, 1
         self._params: dict[str, nn.Parameter] = {}
 
     @property
@@ -108,12 +107,15 @@ class Instrument(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
         self.latest = self.latest_step = None
+        if (reason := why_not(trainer)) is not None:
+            self._warn(f"{reason} It records nothing.")
+            return
+        self._rank, self._processes = trainer.global_rank, trainer.world_size
         self._on = self._choose(trainer, pl_module)
         if not self._on:
             self._warn(f"finds nothing to look at in {type(pl_module).__name__} and records nothing.")
         loggers = trainer.loggers if trainer.is_global_zero else []
         self._publisher = Publisher(loggers, self.schedule if self.figures else None)
-        self._processes = trainer.world_size
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if not self._on:
@@ -152,6 +154,7 @@ class Instrument(Callback):
             self._finish()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._finish()
         self._safely(self._publisher.finish)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -160,6 +163,14 @@ class Instrument(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._close()
+
+    def _in_sight(self, root: nn.Module, layers: dict[str, nn.Module]) -> dict[str, nn.Module]:
+        """Returns the layers that hooks can see; says once which they cannot."""
+        hidden = out_of_sight(root, layers)
+        if hidden:
+            names = ", ".join(sorted(hidden)[:5]) + (", ..." if len(hidden) > 5 else "")
+            self._warn(f"records nothing of layers that are compiled, which no hook can see: {names}.")
+        return {name: layer for name, layer in layers.items() if name not in hidden}
 
     # How a due step begins and ends.
 
@@ -183,7 +194,7 @@ class Instrument(Callback):
         measured: dict[str, Any] = {}
         self._safely(lambda: measured.update(fetch(now.pending)))
         # Every process comes by here at every due step, with whatever it has: else one would wait for another.
-        values = pool_over_ranks(None if now.failed else measured, self.copies, self._processes)
+        values = pool_over_ranks(None if now.failed else measured, self._processes)
         self._now = None
         if values is None:
             self._close()
@@ -191,21 +202,29 @@ class Instrument(Callback):
             self._safely(self._publish, values, now)
 
     def _publish(self, values: Mapping[str, Any], now: Observation) -> None:
-        self.latest = self._report(values, now) | self._count_nonfinite(values)
+        self.latest = self._report(values, now) | self._count_nonfinite(values, now.step)
         self.latest_step = now.step
         self._publisher.publish(self.latest, now.step, lambda: self._pictures(values, now.step))
 
-    def _count_nonfinite(self, values: Mapping[str, Any]) -> dict[str, float]:
-        """Counts NaN and Inf by layer or parameter, of those that have ever had one.
+    def _count_nonfinite(self, values: Mapping[str, Any], step: int) -> dict[str, float]:
+        """Counts NaN and Inf by layer or parameter, of those that have ever had one; warns of the first.
 
         Where several tensors of one name are looked at, as a parameter and its gradient, the larger count stands.
         """
+        found = [tag for tag in self._from_cause_to_effect(list(values)) if values[tag].nonfinite]
+        if found and not self._with_nonfinite and self._expects_finite:
+            first = found[0].partition("/")[2]
+            self._warn(f"saw NaN or Inf in step {step}, first at {first} ({values[found[0]].nonfinite} of them).")
+        self._with_nonfinite |= {tag.partition("/")[2] for tag in found}
         counts: dict[str, float] = {}
         for tag, value in values.items():
             name = tag.partition("/")[2]
             counts[name] = max(counts.get(name, 0.0), float(value.nonfinite))
-        self._with_nonfinite |= {name for name, count in counts.items() if count}
         return {f"nonfinite/{name}": count for name, count in counts.items() if name in self._with_nonfinite}
+
+    def _from_cause_to_effect(self, tags: list[str]) -> list[str]:
+        """Orders tags so that what is not finite in one comes from those before it: layers as they are called."""
+        return tags
 
     # How nothing is disturbed.
 
@@ -224,7 +243,7 @@ class Instrument(Callback):
             self._warn(f"failed{where}{step} and is off until the next fit. {type(error).__name__}: {error}")
 
     def _warn(self, what: str) -> None:
-        warnings.warn(f"{type(self).__name__} {what} Training goes on.", RuntimeWarning, stacklevel=2)
+        warn(f"{type(self).__name__} {what}")
 
     def _close(self) -> None:
         """Leaves nothing behind in the model; may be called at any time, any number of times."""

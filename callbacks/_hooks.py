@@ -78,6 +78,8 @@ class LayerHooks:
             self.given(name, layer, tensor)
 
     def _counts(self, name: str) -> bool:
+        if torch.compiler.is_compiling():  # would be compiled along, and change what is compiled
+            return False
         # Reentrant checkpointing takes no gradients the first time, so that there it is the second that counts.
         return torch.is_grad_enabled() and not (in_backward() and name in self.seen_forward)
 

@@ -30,7 +30,10 @@ def choose_layers(root: nn.Module, patterns: Sequence[str] | None) -> dict[str, 
     Raises:
         InstrumentError: If a pattern matches nothing; lists what there is.
     """
-    layers = {clean_name(root, name): layer for name, layer in root.named_modules() if name}
+    layers: dict[str, nn.Module] = {}
+    for name, layer in root.named_modules():
+        if name:  # of a wrapper and what it wraps, which have one name, the wrapper
+            layers.setdefault(clean_name(root, name), layer)
     if patterns is not None:
         return match(layers, patterns, "layers", lambda layer: type(layer).__name__)
     activations = {name: layer for name, layer in layers.items() if is_activation(layer)}

@@ -1,7 +1,6 @@
 """The only file that knows loggers: numbers to every one of them, histograms and pictures where they can go."""
 
 import io
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from matplotlib.image import imread
 
 from ._painter import Picture
 from ._summary import Record, summary_of_picture, summary_of_record
+from ._warnings import warn
 
 
 class Writer:
@@ -43,11 +43,7 @@ class Writer:
             write(logger, *what)
         except Exception as error:
             self._loggers.remove(logger)
-            warnings.warn(
-                f"{type(logger).__name__} gets no more diagnostics, training goes on. {type(error).__name__}: {error}",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            warn(f"{type(logger).__name__} gets no more diagnostics. {type(error).__name__}: {error}")
 
 
 def _write_record(logger: Any, record: Record, step: int) -> None:

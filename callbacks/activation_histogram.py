@@ -76,7 +76,7 @@ class ActivationHistogram(SaturationInstrument):
         self.threshold = check_threshold(threshold)
 
     def _choose(self, trainer: Trainer, root: nn.Module) -> bool:
-        self._layers = choose_layers(root, self.layers)
+        self._layers = self._in_sight(root, choose_layers(root, self.layers))
         # Of a layer that is no activation, the legend says nothing of saturation.
         self._judge({name: layer for name, layer in self._layers.items() if self.figures and is_activation(layer)})
         return bool(self._layers)

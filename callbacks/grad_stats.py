@@ -15,6 +15,7 @@ from ._figures import Curve, density_figure
 from ._gradient_scale import GradientScale
 from ._histogram import Histogram
 from ._observation import Observation
+from ._ranks import own_part
 from ._records import spread_record
 from ._selection import choose_layers, choose_params, named_params
 from ._statistics import Moments
@@ -74,25 +75,26 @@ class GradStats(Instrument):
          'weight_std/layer.weight']
     """
 
-    copies = ("weight",)
-
     def _let_go(self) -> None:
         super()._let_go()
         self._every_param: dict[str, nn.Parameter] = {}
         self._scale = GradientScale.none()
-        self._warned = False
+        self._found_gradients = self._warned = False
 
     def _choose(self, trainer: Trainer, root: nn.Module) -> bool:
-        self._layers = choose_layers(root, self.layers)
+        self._layers = self._in_sight(root, choose_layers(root, self.layers))
         self._params = choose_params(root, self.params)
         self._every_param = named_params(root)
         self._scale = GradientScale.of(trainer)
+        # With a scaler, infinities are how it finds its scale.
+        self._expects_finite = self._scale.scaler is None
         return bool(self._layers or self._every_param)
 
     def _begin(self, now: Observation) -> None:
         for name, param in self._params.items():
-            if (tag := f"weight/{name}") not in now.pending:  # as it was before the first batch of the step
-                now.tally(tag, HistogramTally).add(param)
+            part = own_part(param.detach(), self._rank)
+            if part is not None and (tag := f"weight/{name}") not in now.pending:  # as before the step's first batch
+                now.tally(tag, HistogramTally).add(part)
 
     def _see(self, now: Observation, name: str, layer: nn.Module, output: Tensor) -> None:
         if output.requires_grad:
@@ -112,8 +114,10 @@ class GradStats(Instrument):
         for name, param in self._every_param.items():
             tag = f"weight_grad/{name}"
             if id(param) in stepping and param.grad is not None and tag not in now.pending:
+                self._found_gradients = True
                 kind = HistogramTally if name in self._params else MomentTally
-                now.tally(tag, kind).add(self._scale.unscaled(param.grad, optimizer))
+                if (part := own_part(param.grad, self._rank)) is not None:
+                    now.tally(tag, kind).add(self._scale.unscaled(part, optimizer))
 
     def _report(self, values: Mapping[str, Any], now: Observation) -> dict[str, float | Histogram]:
         record: dict[str, float | Histogram] = {}
@@ -127,10 +131,19 @@ class GradStats(Instrument):
         norms = [norm_of(value) for tag, value in values.items() if tag.startswith("weight_grad/")]
         if norms:
             record["grad_norm/total"] = math.hypot(*norms)
-        elif not self._warned:
+        elif not (self._found_gradients or self._warned):
             self._warned = True
             self._warn(f"finds no gradient of any parameter in step {now.step}.")
         return record
+
+    def _from_cause_to_effect(self, tags: list[str]) -> list[str]:
+        # A gradient comes from those of the layers after it, and a parameter's from that of its layer.
+        backward = tags[::-1]
+        return [
+            *(tag for tag in tags if tag.startswith("weight/")),
+            *(tag for tag in backward if tag.startswith("activation_grad/")),
+            *(tag for tag in backward if tag.startswith("weight_grad/")),
+        ]
 
     def _pictures(self, values: Mapping[str, Any], step: int) -> dict[str, Callable[[], Figure]]:
         layers = [

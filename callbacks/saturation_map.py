@@ -87,8 +87,9 @@ class SaturationMap(SaturationInstrument):
 
     def _choose(self, trainer: Trainer, root: nn.Module) -> bool:
         chosen = choose_layers(root, self.layers)
-        asked_for = self.layers is not None
-        self._layers = {name: layer for name, layer in chosen.items() if asked_for or is_activation(layer)}
+        if self.layers is None:
+            chosen = {name: layer for name, layer in chosen.items() if is_activation(layer)}
+        self._layers = self._in_sight(root, chosen)
         self._judge(self._layers)
         self._shows = self.figures
         return bool(self._layers)

@@ -1,6 +1,6 @@
 """How far each update moves its parameter."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from ._figures import ratio_figure
 from ._gradient_scale import GradientScale
 from ._histogram import Histogram
 from ._observation import Observation
+from ._ranks import own_part
 from ._selection import choose_params
 from ._statistics import Moments, log10_ratio
 from ._tally import MomentTally
@@ -51,9 +52,10 @@ class UpdateRatio(Instrument):
     Attributes:
         latest: By tag, the numbers of the last due step; None before the first.
         latest_step: That step.
-        unmoved: By parameter, why the last due step has no ratio for it: "no gradient", "zero gradient", "skipped by
-            the gradient scaler", "rounded to zero" (the update is smaller than what its type resolves), "no
-            spread" (all elements are equal, or all moved by the same amount, or there is only one), or "not finite".
+        unmoved: By parameter, why the last due step has no ratio for it: "no gradient", "zero gradient", "no step" (the
+            optimizer was not asked), "skipped by the gradient scaler", "rounded to zero" (the update is smaller than
+            what its type resolves), "no spread" (all elements are equal, or all moved by the same amount, or there is
+            only one), or "not finite".
 
     Raises:
         ValueError: If an argument makes no sense, at once; if a pattern matches nothing, at the start of fit.
@@ -72,8 +74,6 @@ class UpdateRatio(Instrument):
         >>> sorted(updates.latest)
         ['update_ratio/layer.weight']
     """
-
-    copies = ("update", "after", "scale")
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class UpdateRatio(Instrument):
 
     def _begin(self, now: Observation) -> None:
         if not self._before:  # the first batch of the step
-            self._before = {name: param.detach().clone() for name, param in self._params.items()}
+            self._before = {name: part.clone() for name, part in self._parts()}
             self._with_gradient = set()
 
     def _before_update(self, now: Observation, optimizer: Optimizer) -> None:
@@ -122,24 +122,31 @@ class UpdateRatio(Instrument):
         if self._factor is not None and factor is not None:
             now.tally(SCALE, MomentTally).add(factor - self._factor)
         before, self._before = self._before, {}
-        for name, param in self._params.items():
-            after = at_least_single(param)
+        for name, part in self._parts():
+            after = at_least_single(part)
             now.tally(f"update/{name}", MomentTally).add(after - at_least_single(before.pop(name)))
             now.tally(f"after/{name}", MomentTally).add(after)
 
+    def _parts(self) -> Iterator[tuple[str, Tensor]]:
+        """Yields what this process has to measure of the parameters."""
+        for name, param in self._params.items():
+            if (part := own_part(param.detach(), self._rank)) is not None:
+                yield name, part
+
     def _report(self, values: Mapping[str, Moments], now: Observation) -> dict[str, float | Histogram]:
-        found = {name: log10_ratio(values[f"update/{name}"], values[f"after/{name}"]) for name in self._params}
+        names = [name for name in self._params if f"update/{name}" in values]
+        found = {name: log10_ratio(values[f"update/{name}"], values[f"after/{name}"]) for name in names}
         self._remember(now.step, found)
         ratios = {name: ratio for name, ratio in found.items() if ratio is not None}
         # A scaler that met an infinity takes no step and lowers its scale.
         skipped = SCALE in values and values[SCALE].mean < 0
         self.unmoved = {
-            name: self._why(name, values[f"update/{name}"], skipped) for name in found if name not in ratios
+            name: self._why(name, values[f"update/{name}"], now, skipped) for name in found if name not in ratios
         }
         self._warn_of_rounding(now.step)
         return {f"update_ratio/{name}": ratio for name, ratio in ratios.items()}
 
-    def _why(self, name: str, change: Moments, skipped: bool) -> str:
+    def _why(self, name: str, change: Moments, now: Observation, skipped: bool) -> str:
         gradient = self._params[name].grad
         if not change.count:
             return "not finite"
@@ -147,9 +154,12 @@ class UpdateRatio(Instrument):
             return "no spread"
         if gradient is None and name not in self._with_gradient:
             return "no gradient"
+        if not now.has_stepped:
+            return "no step"
         if skipped:
             return "skipped by the gradient scaler"
-        return "rounded to zero" if gradient is None or gradient.any() else "zero gradient"
+        part = None if gradient is None else own_part(gradient, self._rank)
+        return "rounded to zero" if part is None or part.any() else "zero gradient"
 
     def _warn_of_rounding(self, step: int) -> None:
         lost = [name for name, why in self.unmoved.items() if why == "rounded to zero"]
@@ -174,5 +184,4 @@ class UpdateRatio(Instrument):
 
 def at_least_single(param: Tensor) -> Tensor:
     """Returns a parameter as float32 or float64, so that a difference is not rounded to its own type."""
-    value = param.detach()
-    return value if value.dtype in (torch.float32, torch.float64) else value.float()
+    return param if param.dtype in (torch.float32, torch.float64) else param.float()

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, TensorDataset
@@ -93,6 +94,28 @@ class Recorder(Callback):
             if isinstance(instrument, ALL) and instrument.latest_step is not None and instrument.latest is not None:
                 steps = self.said.setdefault(type(instrument).__name__, {})
                 steps.setdefault(instrument.latest_step, dict(instrument.latest))
+
+
+class Numbers(Logger):
+    """A logger that takes numbers alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[tuple[int | None, dict[str, float]]] = []
+
+    @property
+    def name(self) -> str:
+        return "numbers"
+
+    @property
+    def version(self) -> int:
+        return 0
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:  # type: ignore[override]
+        self.rows.append((step, metrics))
+
+    def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
+        pass
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from fits import Recorder, Regression, fit, loader, tanh_net
+from fits import Recorder, Regression, fit, loader, runtime_warnings, tanh_net
 from lightning.pytorch import LightningModule, seed_everything
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
@@ -183,7 +183,9 @@ class TestEveryKindOfGradient:
                 self.net[0].bias.grad[2] = float("nan")  # type: ignore[index]
 
         instrument = GradStats(every_n_steps=1, figures=False)
-        fit(lambda: Breaks(tanh_net(), lambda p: SGD(p, lr=0.0)), [instrument], max_steps=1)
+        with runtime_warnings() as warned:
+            fit(lambda: Breaks(tanh_net(), lambda p: SGD(p, lr=0.0)), [instrument], max_steps=1)
+        assert warned == ["GradStats saw NaN or Inf in step 0, first at net.0.bias (1 of them). Training goes on."]
         assert instrument.latest is not None
         assert instrument.latest["nonfinite/net.0.bias"] == 1.0  # though only matrices are watched
         assert instrument.latest["grad_norm/total"] < float("inf")  # type: ignore[operator]

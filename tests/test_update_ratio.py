@@ -154,7 +154,9 @@ def test_nan_is_counted_and_the_rest_measured() -> None:
                 self.net[2].weight.grad[0, 0] = float("nan")  # type: ignore[index]
 
     updates = UpdateRatio(every_n_steps=1, figures=False)
-    fit(lambda: Breaks(tanh_net()), [updates], max_steps=3)
+    with runtime_warnings() as warned:
+        fit(lambda: Breaks(tanh_net()), [updates], max_steps=3)
+    assert warned == ["UpdateRatio saw NaN or Inf in step 2, first at net.2.weight (1 of them). Training goes on."]
     assert updates.latest is not None
     assert updates.latest["nonfinite/net.2.weight"] == 1.0
     assert math.isfinite(updates.latest["update_ratio/net.2.weight"])  # type: ignore[arg-type]

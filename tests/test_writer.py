@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fits import Regression, every_step, fit, runtime_warnings, tanh_net
+from fits import Numbers, Regression, every_step, fit, runtime_warnings, tanh_net
 from hypothesis import given
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event  # type: ignore
@@ -116,28 +116,6 @@ class TestCoarseBins:
         assert counts[-1] == 5  # of 10 009: nowhere near a share that would get a bin of its own
 
 
-class Numbers(Logger):
-    """A logger that takes numbers alone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: list[tuple[int | None, dict[str, float]]] = []
-
-    @property
-    def name(self) -> str:
-        return "numbers"
-
-    @property
-    def version(self) -> int:
-        return 0
-
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:  # type: ignore[override]
-        self.rows.append((step, metrics))
-
-    def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
-        pass
-
-
 class Pictures(Numbers):
     """One that takes pictures, too."""
 
@@ -177,7 +155,7 @@ class TestOtherLoggers:
         with runtime_warnings() as warned:
             fit(lambda: Regression(tanh_net()), [ActivationHistogram(every_n_steps=1)], logger=[Full(), numbers])
         (said,) = warned
-        assert said == "Full gets no more diagnostics, training goes on. OSError: No space left on device"
+        assert said == "Full gets no more diagnostics. OSError: No space left on device Training goes on."
         assert len(numbers.rows) == 5
 
     def test_no_logger_at_all(self) -> None:
