@@ -4,10 +4,12 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.image import imread
 
+from ._histogram import Histogram
 from ._painter import Picture
-from ._summary import Record, summary_of_picture, summary_of_record
+from ._summary import Record, coarse_bins, summary_of_picture, summary_of_record
 from ._warnings import warn
 
 
@@ -26,7 +28,9 @@ class Writer:
     @property
     def takes_pictures(self) -> bool:
         """Whether a picture has anywhere to go."""
-        return any(event_file(logger) is not None or has_images(logger) for logger in self._loggers)
+        return any(
+            event_file(logger) is not None or takes_images(logger) or stores_images(logger) for logger in self._loggers
+        )
 
     def write(self, record: Record, step: int) -> None:
         """Writes everything of a step: to TensorBoard as one event."""
@@ -49,20 +53,39 @@ class Writer:
 def _write_record(logger: Any, record: Record, step: int) -> None:
     if (events := event_file(logger)) is not None:
         events.add_summary(summary_of_record(record), step)
-    else:
-        logger.log_metrics({tag: value for tag, value in record.items() if isinstance(value, float)}, step)
+        return
+    metrics: dict[str, Any] = {tag: value for tag, value in record.items() if isinstance(value, float)}
+    if type(logger).__name__ == "WandbLogger":
+        metrics |= {tag: _wandb_histogram(value) for tag, value in record.items() if isinstance(value, Histogram)}
+    logger.log_metrics(metrics, step)
 
 
 def _write_picture(logger: Any, picture: Picture) -> None:
     if (events := event_file(logger)) is not None:
         events.add_summary(summary_of_picture(picture), picture.step)
-    elif has_images(logger):
-        logger.log_image(picture.tag, [imread(io.BytesIO(picture.png))], step=picture.step)
+        return
+    image = imread(io.BytesIO(picture.png))  # (height, width, 4) in [0, 1]
+    if takes_images(logger):
+        logger.log_image(picture.tag, [image], step=picture.step)
+    elif stores_images(logger):
+        logger.experiment.log_image(logger.run_id, image, artifact_file=f"{picture.tag}/{picture.step:09d}.png")
 
 
-def has_images(logger: Any) -> bool:
+def _wandb_histogram(histogram: Histogram) -> Any:
+    import wandb  # is there, where its logger is
+
+    limits, counts = coarse_bins(histogram)
+    return wandb.Histogram(np_histogram=(counts, np.concatenate([[histogram.moments.low], limits])))
+
+
+def takes_images(logger: Any) -> bool:
     """Tells whether a logger takes images, as that of Weights & Biases does."""
     return callable(getattr(logger, "log_image", None))
+
+
+def stores_images(logger: Any) -> bool:
+    """Tells whether a logger's client stores images with a run, as that of MLflow does."""
+    return hasattr(logger, "run_id") and callable(getattr(logger.experiment, "log_image", None))
 
 
 def event_file(logger: Any) -> Any:

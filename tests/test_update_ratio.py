@@ -58,14 +58,13 @@ OPTIONS: list[dict[str, Any]] = [
     {"accumulate_grad_batches": 2},
     {"precision": "64-true"},
     {"precision": "bf16-mixed"},
+    {"precision": "bf16-true"},
 ]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_is_the_true_one(optimizer: str, options: dict[str, Any]) -> None:
-    if "fused" in optimizer and "gradient_clip_val" in options and options.get("precision"):
-        pytest.skip("Lightning refuses")
     updates = UpdateRatio(every_n_steps=1, figures=False)
     copies = Copies(updates)
     # Five batches: with accumulation, the last window of the epoch is a short one.

@@ -1,5 +1,6 @@
 """What stands in the loggers, read back as TensorBoard reads it."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from fits import Numbers, Regression, every_step, fit, runtime_warnings, tanh_net
 from hypothesis import given
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event  # type: ignore
@@ -160,6 +161,43 @@ class TestOtherLoggers:
 
     def test_no_logger_at_all(self) -> None:
         Writer([]).write({"a/b": 1.0}, 0)
+
+
+class TestLoggersOfOthers:
+    """The real ones, without a network."""
+
+    def test_weights_and_biases(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WANDB_SILENT", "true")
+        logger = WandbLogger(save_dir=tmp_path, offline=True)
+        instruments = every_step()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its own
+            fit(lambda: Regression(tanh_net()), instruments, logger=logger)
+            summary = dict(logger.experiment.summary)
+            logger.experiment.finish()
+        for instrument in instruments:
+            for tag, value in instrument.latest.items():  # type: ignore[attr-defined]
+                if isinstance(value, Histogram):
+                    assert sum(summary[tag]["values"]) == value.moments.count
+                else:
+                    assert summary[tag] == pytest.approx(value)
+        assert summary["update_ratio"]["format"] == "png"
+
+    def test_mlflow(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+        monkeypatch.chdir(tmp_path)
+        instrument = UpdateRatio(every_n_steps=4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its own
+            logger = MLFlowLogger(save_dir=str(tmp_path / "mlruns"))
+            fit(lambda: Regression(tanh_net()), [instrument], logger=logger)
+            client, run = logger.experiment, logger.run_id
+            assert run is not None
+            history = client.get_metric_history(run, "update_ratio/net.0.weight")
+            pictures = [file.path for file in client.list_artifacts(run, "update_ratio")]
+        assert [point.step for point in history] == [0, 1, 2, 4]
+        assert history[-1].value == pytest.approx((instrument.latest or {})["update_ratio/net.0.weight"])
+        assert pictures == [f"update_ratio/00000000{step}.png" for step in (0, 4)]
 
 
 class TestPainter:
