@@ -1,6 +1,6 @@
 """Microseconds a training step: the notes' raw loop, Lightning as people write it first, and our `fit`.
 
-    python benchmarks/training_speed.py                 the three, five interleaved rounds, about three minutes
+    python benchmarks/training_speed.py                 the four, five interleaved rounds, about three minutes
     python benchmarks/training_speed.py --pieces        also our `fit` with one piece after another taken away
     python benchmarks/training_speed.py --rounds 1 --steps 100        to see that it works
 
@@ -27,6 +27,7 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
+import yaml
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -139,10 +140,31 @@ def first_lightning(steps: int, folder: str) -> float:
 # (c)
 
 
-def our_fit(steps: int, folder: str, *more: str, callbacks: list[Callback] | None = None) -> float:
-    """What `python train.py fit --config configs/kaiming.yaml` does; validates once, at the end."""
+INSTRUMENTS = {"ActivationHistogram", "GradStats", "UpdateRatio", "SaturationMap"}
+
+
+def our_fit_watched(steps: int, folder: str) -> float:
+    """What `python train.py fit --config configs/kaiming.yaml` does, with its instruments."""
+    return our_fit(steps, folder, config=ROOT / "configs" / "kaiming.yaml")
+
+
+def config_without_instruments(folder: str) -> Path:
+    """The config as it stands, but for the four callbacks."""
+    config = yaml.safe_load((ROOT / "configs" / "kaiming.yaml").read_text())
+    trainer = config["trainer"]
+    trainer["callbacks"] = [c for c in trainer["callbacks"] if c["class_path"] not in INSTRUMENTS]
+    bare = Path(folder) / "bare.yaml"
+    bare.write_text(yaml.safe_dump(config, sort_keys=False))
+    return bare
+
+
+def our_fit(
+    steps: int, folder: str, *more: str, callbacks: list[Callback] | None = None, config: Path | None = None
+) -> float:
+    """What the same does without them; validates once, at the end."""
     stopwatch = Stopwatch()
-    arguments = ["fit", f"--config={ROOT / 'configs' / 'kaiming.yaml'}", f"--trainer.max_steps={steps}"]
+    config = config or config_without_instruments(folder)
+    arguments = ["fit", f"--config={config}", f"--trainer.max_steps={steps}"]
     arguments += [f"--trainer.logger.init_args.save_dir={folder}", "--trainer.enable_model_summary=false", *more]
     train.make_cli(arguments, callbacks=[stopwatch, *(callbacks or [])])
     return stopwatch.seconds / steps * 1e6
@@ -249,7 +271,8 @@ def with_manual_optimization(steps: int, folder: str) -> float:
 MAIN: dict[str, Measurement] = {
     "(a) the notes' raw loop": raw_loop,
     "(b) Lightning as first written": first_lightning,
-    "(c) our fit": our_fit,
+    "(c) our fit, no instruments": our_fit,
+    "(d) our fit, as configured": our_fit_watched,
 }
 PIECES: dict[str, Measurement] = {
     "(c) with self.log every step": with_self_log,

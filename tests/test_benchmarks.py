@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
     [
         (["notes_table.py", "--steps=5", "--lessons", "naive", "batchnorm"], ["naive", "batchnorm", "first batch"]),
         (["training_speed.py", "--rounds=1", "--steps=30", "--pieces"], ["raw loop", "our fit", "manual optimization"]),
+        (["overhead.py", "--workloads=mlp", "--rounds=1", "--steps=2"], ["bare", "ours, all four", "wandb.watch"]),
     ],
     ids=lambda value: value[0],
 )

@@ -6,6 +6,7 @@ import hashlib
 import io
 import pickle
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -309,6 +310,16 @@ class TestAFailureOfOurs:
         assert "out of luck" in said
         assert kind in (GradStats, UpdateRatio) or " at net.1 " in said
         assert instrument.latest is None
+
+    def test_ends_no_training_where_warnings_are_errors(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr("callbacks._tally.count_bins", None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            trainer, _ = fit(lambda: Regression(tanh_net()), [ActivationHistogram(every_n_steps=1)])
+        assert trainer.global_step == 5
+        assert "ActivationHistogram failed at net.1 in step 0" in caplog.text
 
     def test_is_tried_again_in_the_next_fit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         instrument = ActivationHistogram(every_n_steps=1)

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from matrix import MATRIX, table
 
 import train
 
@@ -35,6 +36,15 @@ def test_commands_are_understood(command: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(train.MakemoreCLI, "before_instantiate_classes", only_parse)
     with pytest.raises(KeyboardInterrupt):
         train.make_cli(shlex.split(command))
+
+
+def test_matrix_is_that_of_the_tests() -> None:
+    assert table() in README
+    for cells in MATRIX.values():
+        for node in (test for cell in cells for test in cell.tests):
+            file, *names = node.split("[")[0].split("::")
+            code = (ROOT / "tests" / file).read_text()
+            assert all(f"def {name}(" in code or f"class {name}:" in code for name in names), node
 
 
 def test_tree_is_the_tree() -> None:
