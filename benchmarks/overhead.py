@@ -4,8 +4,8 @@
     python benchmarks/overhead.py --workloads mlp --rounds 1 --steps 3        to see that it works
 
 Every way looks at every step, so that its cost stands out of the noise; what it costs at our default cadence, one step
-in a hundred, follows from that and is told as computed. Ways are interleaved, round by round; a figure is the median over
-rounds of the median over steps, the first step of a fit, which warms up, left out.
+in a hundred, follows from that and is told as computed. Ways are interleaved, round by round; a figure is the median
+over rounds of the median over steps, the first step of a fit, which warms up, left out.
 """
 
 import argparse
