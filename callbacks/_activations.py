@@ -5,12 +5,15 @@ wherever its own slope is below that. Mostly the output tells (`FlatOutput`); wh
 one output, as in GELU, it is the input that has to be looked at (`FlatInput`).
 """
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from ._statistics import widened
 
 Test = Callable[[Tensor], Tensor]
 """Values in, a mask of the same shape out."""
@@ -44,8 +47,10 @@ def flat_ends(module: nn.Module, threshold: float) -> Flat:
     slope = 1 - threshold**2
     if kind in CURVES:
         cut = lower_cut(CURVES[kind], slope)
-        return FlatInput(lambda x: x <= cut)
-    return FlatOutput(OUTPUTS[kind](module, threshold, slope))
+        return FlatInput(lambda x: widened(x) <= cut)
+    test = OUTPUTS[kind](module, threshold, slope)
+    # Limits of its own a module rounds to the type of its values, as this comparison does; ours are not to be rounded.
+    return FlatOutput(test if kind in ("Hardtanh", "Threshold") else lambda h: test(widened(h)))
 
 
 def is_activation(module: nn.Module) -> bool:
@@ -115,6 +120,8 @@ OUTPUTS: dict[str, Callable[..., Test]] = {
     "Hardtanh": lambda module, *_: lambda h: (h <= module.min_val) | (h >= module.max_val),  # ReLU6 is one
     "Hardsigmoid": lambda *_: lambda h: (h <= 0) | (h >= 1),
     "Threshold": lambda module, *_: lambda h: h == module.value,
+    # The slope is tanh(x)**2: flat around zero, up to the output that belongs to that input.
+    "Tanhshrink": lambda _, __, slope: lambda h: h.abs() < math.atanh(math.sqrt(slope)) - math.sqrt(slope),
     "Hardshrink": _zeros,
     "Softshrink": _zeros,
     "LeakyReLU": _never,

@@ -6,6 +6,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from ._histogram import Histogram
@@ -18,6 +19,9 @@ from ._schedule import Schedule
 from ._selection import check_patterns
 from ._transfer import fetch
 from ._warnings import warn
+
+PATIENCE = 64
+"""Batches that a step may take in manual optimization until its optimizer steps."""
 
 
 class Instrument(Callback):
@@ -59,6 +63,9 @@ class Instrument(Callback):
         self._layers: dict[str, nn.Module] = {}
         self._given_of: Container[nn.Module] = ()
         self._rank, self._processes = 0, 1
+        self._patience = PATIENCE
+        self._chosen_before_all_is_known = False
+        self._told_of_silence = False
         self._params: dict[str, nn.Parameter] = {}
 
     @property
@@ -107,11 +114,12 @@ class Instrument(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
         self.latest = self.latest_step = None
+        self._rank, self._processes = trainer.global_rank, trainer.world_size
         if (reason := why_not(trainer)) is not None:
             self._warn(f"{reason} It records nothing.")
             return
-        self._rank, self._processes = trainer.global_rank, trainer.world_size
         self._on = self._choose(trainer, pl_module)
+        self._chosen_before_all_is_known = any(is_lazy(param) for param in pl_module.parameters())
         if not self._on:
             self._warn(f"finds nothing to look at in {type(pl_module).__name__} and records nothing.")
         loggers = trainer.loggers if trainer.is_global_zero else []
@@ -121,12 +129,15 @@ class Instrument(Callback):
         if not self._on:
             return
         step = step_of(trainer)
-        if self._now is not None and self._now.step != step:
+        if self._now is not None and self._now.step != step and not self._waits_for_a_step(pl_module):
             self._finish()  # a step whose optimizer was never asked
         if self._now is None and self.schedule.is_due(step):
+            if self._chosen_before_all_is_known:  # lazy parameters have no shape until the first batch
+                self._choose(trainer, pl_module)
+                self._chosen_before_all_is_known = any(is_lazy(param) for param in pl_module.parameters())
             self._now = self._observe(step)
         if self._now is not None:
-            self._now.look(at_gradients=not pl_module.automatic_optimization)
+            self._now.look(at_optimizers=not pl_module.automatic_optimization)
             self._safely(self._begin, self._now)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
@@ -134,10 +145,12 @@ class Instrument(Callback):
             self._now.takes_gradients = True
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # In manual optimization there may be more of them. In automatic optimization more come only of LBFGS, at
-        # parameters that have moved.
-        if self._now is not None and pl_module.automatic_optimization:
-            self._now.look_away()
+        if self._now is not None:
+            self._now.takes_gradients = False
+            # In manual optimization more forward passes may come. In automatic optimization more are only those of
+            # LBFGS, at parameters that have moved.
+            if pl_module.automatic_optimization:
+                self._now.look_away()
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         if self._now is not None:
@@ -150,7 +163,8 @@ class Instrument(Callback):
         if self._now is None:
             return
         self._now.look_away()
-        if self._now.has_stepped or not pl_module.automatic_optimization:
+        self._now.batches += 1
+        if self._now.has_stepped or not (pl_module.automatic_optimization or self._patience):
             self._finish()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -188,7 +202,8 @@ class Instrument(Callback):
 
     def _finish(self) -> None:
         now = self._now
-        if now is None:
+        if now is None or not now.batches:  # Lightning left out the only one
+            self._now = None
             return
         self._safely(self._end, now)
         measured: dict[str, Any] = {}
@@ -198,8 +213,22 @@ class Instrument(Callback):
         self._now = None
         if values is None:
             self._close()
-        else:
-            self._safely(self._publish, values, now)
+            return
+        if self._layers and not (now.hooks.has_seen or self._told_of_silence):
+            self._told_of_silence = True
+            self._warn(f"saw no call of any layer in step {now.step}: functions and compiled code cannot be seen.")
+        self._safely(self._publish, values, now)
+
+    def _waits_for_a_step(self, pl_module: LightningModule) -> bool:
+        """Tells whether a step goes on with the next batch, as where gradients are accumulated by hand.
+
+        One that never ends belongs to no optimizer of PyTorch: it is dropped, and the next end with their batch.
+        """
+        if pl_module.automatic_optimization or self._now is None or not self._patience:
+            return False
+        if self._now.batches >= self._patience:
+            self._patience, self._now = 0, None
+        return True
 
     def _publish(self, values: Mapping[str, Any], now: Observation) -> None:
         self.latest = self._report(values, now) | self._count_nonfinite(values, now.step)
@@ -240,10 +269,12 @@ class Instrument(Callback):
             step = next((f" in step {now.step}" for now in (*what, self._now) if isinstance(now, Observation)), "")
             if self._now is not None:
                 self._now.fail()
-            self._warn(f"failed{where}{step} and is off until the next fit. {type(error).__name__}: {error}")
+            said = f"failed{where}{step} and is off until the next fit. {type(error).__name__}: {error}"
+            self._warn(said, every_process=True)
 
-    def _warn(self, what: str) -> None:
-        warn(f"{type(self).__name__} {what}")
+    def _warn(self, what: str, every_process: bool = False) -> None:
+        if self._rank == 0 or every_process:
+            warn(f"{type(self).__name__} {what}")
 
     def _close(self) -> None:
         """Leaves nothing behind in the model; may be called at any time, any number of times."""

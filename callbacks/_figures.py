@@ -126,7 +126,17 @@ def _empty_figure(title: str, has_legend: bool) -> tuple[Figure, Axes]:
 def _add_legend(axes: Axes, there: int) -> None:
     if there:
         title = f"{MOST_CURVES} of {there}" if there > MOST_CURVES else None
-        axes.legend(fontsize=7, title=title, title_fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.01))
+        lines = axes.lines
+        # Given by name, or those whose names begin with "_" would be left out.
+        axes.legend(
+            lines,
+            [str(line.get_label()) for line in lines],
+            fontsize=7,
+            title=title,
+            title_fontsize=7,
+            loc="upper left",
+            bbox_to_anchor=(1.01, 1.01),
+        )
 
 
 def _color(number: int, of: int) -> tuple[float, float, float, float]:

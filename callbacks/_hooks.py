@@ -38,50 +38,75 @@ class LayerHooks:
         self.layers, self.safely, self.returned, self.given, self.given_of = layers, safely, returned, given, given_of
         self.handles: list[RemovableHandle] = []
         self.seen_forward: set[str] = set()
+        self.has_seen = False
+        """Whether any layer has ever been called."""
 
     def attach(self) -> None:
         """Begins to look."""
         self.detach()
         self.seen_forward.clear()
         for name, layer in self.layers.items():
-            self.handles.append(layer.register_forward_hook(self._after(name)))
+            self.handles.append(layer.register_forward_hook(_After(self, name)))
             if layer in self.given_of:
-                self.handles.append(layer.register_forward_pre_hook(self._before(name), with_kwargs=True))
+                self.handles.append(layer.register_forward_pre_hook(_Before(self, name), with_kwargs=True))
 
     def detach(self) -> None:
         """Looks no more; does nothing if it does not look."""
         while self.handles:
             self.handles.pop().remove()
 
-    def _after(self, name: str) -> Callable[..., None]:
-        def hook(layer: nn.Module, _given: Any, output: Any) -> None:
-            if self._counts(name):
-                self.safely(self._see_returned, name, layer, output)
-
-        return hook
-
-    def _before(self, name: str) -> Callable[..., None]:
-        def hook(layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-            if self._counts(name):
-                self.safely(self._see_given, name, layer, (given, named))
-
-        return hook
-
-    def _see_returned(self, name: str, layer: nn.Module, output: Any) -> None:
+    def see_returned(self, name: str, layer: nn.Module, output: Any) -> None:
+        """Hands on what a layer has returned."""
+        self.has_seen = True
         if not in_backward():
             self.seen_forward.add(name)
         for path, tensor in floating_tensors(output):
             self.returned(name + path, layer, tensor)
 
-    def _see_given(self, name: str, layer: nn.Module, given: Any) -> None:
+    def see_given(self, name: str, layer: nn.Module, given: Any) -> None:
+        """Hands on what a layer is given."""
         for _, tensor in islice(floating_tensors(given), 1):
             self.given(name, layer, tensor)
 
-    def _counts(self, name: str) -> bool:
+    def counts(self, name: str) -> bool:
+        """Tells whether a call of a layer is one that training is made of."""
         if torch.compiler.is_compiling():  # would be compiled along, and change what is compiled
             return False
         # Reentrant checkpointing takes no gradients the first time, so that there it is the second that counts.
         return torch.is_grad_enabled() and not (in_backward() and name in self.seen_forward)
+
+
+class _Hook:
+    """A hook that a copy of its layer does not have, in effect: neither a deep copy nor what is read from a file."""
+
+    def __init__(self, hooks: LayerHooks, name: str) -> None:
+        self.hooks, self.name = hooks, name
+
+    def __deepcopy__(self, memo: Any) -> Callable[..., None]:
+        return no_hook
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _read_no_hook, ()
+
+
+class _After(_Hook):
+    def __call__(self, layer: nn.Module, _given: Any, output: Any) -> None:
+        if self.hooks.counts(self.name):
+            self.hooks.safely(self.hooks.see_returned, self.name, layer, output)
+
+
+class _Before(_Hook):
+    def __call__(self, layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if self.hooks.counts(self.name):
+            self.hooks.safely(self.hooks.see_given, self.name, layer, (given, named))
+
+
+def no_hook(*_: Any) -> None:
+    """Does nothing."""
+
+
+def _read_no_hook() -> Callable[..., None]:
+    return no_hook
 
 
 def in_backward() -> bool:

@@ -13,7 +13,7 @@ ONE_AT_A_TIME = threading.Lock()
 """Four instruments that draw at once would leave the training a fifth of the interpreter."""
 
 MOST_WAITING = 64
-"""Pictures that may wait to be drawn; what is asked for beyond that is left out, not waited for."""
+"""Pictures that may wait to be drawn; while there are more, those of later steps are left out, not waited for."""
 
 
 class Picture(NamedTuple):
@@ -32,12 +32,15 @@ class Painter:
         self._waiting: list[Future[Picture]] = []
 
     def draw(self, tag: str, step: int, make: Callable[[], Figure]) -> None:
-        """Takes a picture into work, unless too many are waiting."""
-        if len(self._waiting) >= MOST_WAITING:
-            return
+        """Takes a picture into work."""
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="training-diagnostics")
         self._waiting.append(self._thread.submit(_paint, tag, step, make))
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so many pictures are waiting that no more should be asked for."""
+        return len(self._waiting) >= MOST_WAITING
 
     def finished(self, wait: bool = False) -> Iterator[Picture]:
         """Yields the pictures that are done, in their order.

@@ -47,7 +47,7 @@ class Publisher:
         self._painter.close()
 
     def _draw(self) -> None:
-        if self._undrawn is not None:
+        if self._undrawn is not None and not self._painter.is_behind:
             step, pictures = self._undrawn
             self._undrawn = None
             for tag, make in pictures().items():

@@ -7,6 +7,7 @@ from ._base import Instrument
 from ._errors import InstrumentError
 from ._observation import Observation
 from ._saturation import SaturationTally
+from ._selection import unwrapped
 
 
 class SaturationInstrument(Instrument):
@@ -23,7 +24,7 @@ class SaturationInstrument(Instrument):
 
     def _judge(self, layers: dict[str, nn.Module]) -> None:
         """Decides where each of these layers counts as saturated."""
-        self._flat = {layer: flat_ends(layer, self.threshold) for layer in layers.values()}
+        self._flat = {layer: flat_ends(unwrapped(layer), self.threshold) for layer in layers.values()}
         self._given_of = {layer for layer, flat in self._flat.items() if isinstance(flat, FlatInput)}
 
     def _count_saturated(self, now: Observation, name: str, layer: nn.Module, values: Tensor) -> None:

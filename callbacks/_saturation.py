@@ -73,7 +73,8 @@ class SaturationTally:
             return
         flat = widened(values)
         finite = flat.isfinite()
-        mask = by_unit((self.test(flat) & finite).view(values.shape), self.unit_dim)  # (examples, units)
+        saturated = self.test(values.detach().reshape(-1)) & finite
+        mask = by_unit(saturated.view(values.shape), self.unit_dim)  # (examples, units)
         self.numel += values.numel()
         counts = torch.stack([mask.sum(), flat.numel() - finite.sum()])
         always = mask.all(0)
@@ -103,8 +104,8 @@ class SaturationTally:
 
 def by_unit(values: Tensor, unit_dim: int | None) -> Tensor:
     """Lays values out as `(examples, units)`: images and sequences give an example a place."""
-    if values.ndim == 0:
-        return values.reshape(1, 1)
+    if values.ndim < 2:  # one unit, such as the output of `squeeze(-1)`
+        return values.reshape(-1, 1)
     axis = unit_dim if unit_dim is not None else (1 if values.ndim >= 4 else -1)
     return values.movedim(axis, -1).reshape(-1, values.shape[axis])
 

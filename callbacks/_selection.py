@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parameter import is_lazy
 
 from ._activations import is_activation
 from ._errors import InstrumentError
@@ -35,8 +36,8 @@ def choose_layers(root: nn.Module, patterns: Sequence[str] | None) -> dict[str, 
         if name:  # of a wrapper and what it wraps, which have one name, the wrapper
             layers.setdefault(clean_name(root, name), layer)
     if patterns is not None:
-        return match(layers, patterns, "layers", lambda layer: type(layer).__name__)
-    activations = {name: layer for name, layer in layers.items() if is_activation(layer)}
+        return match(layers, patterns, "layers", lambda layer: type(unwrapped(layer)).__name__)
+    activations = {name: layer for name, layer in layers.items() if is_activation(unwrapped(layer))}
     return activations or {name: layer for name, layer in layers.items() if _is_leaf_with_parameters(layer)}
 
 
@@ -45,15 +46,16 @@ def choose_params(root: nn.Module, patterns: Sequence[str] | None) -> dict[str, 
 
     Args:
         root: Whose parameters are meant.
-        patterns: Shell-style, against a parameter's name; None = those of two and more axes.
+        patterns: Shell-style, against a parameter's name; None = those of two and more axes, and those that have
+            no shape yet. Only real floating point numbers are looked at: no complex ones, no integers.
 
     Raises:
         InstrumentError: If a pattern matches nothing; lists what there is.
     """
-    params = named_params(root)
+    params = {name: param for name, param in named_params(root).items() if param.is_floating_point()}
     if patterns is not None:
         return match(params, patterns, "params")
-    return {name: param for name, param in params.items() if param.ndim >= 2}
+    return {name: param for name, param in params.items() if is_lazy(param) or param.ndim >= 2}
 
 
 def named_params(root: nn.Module) -> dict[str, nn.Parameter]:
@@ -106,7 +108,16 @@ def clean_name(root: nn.Module, name: str) -> str:
     return ".".join(kept)
 
 
+def unwrapped(layer: nn.Module) -> nn.Module:
+    """Returns what a wrapper wraps, anything else as it is."""
+    for name in WRAPPERS:
+        if isinstance(inner := getattr(layer, name, None), nn.Module):
+            return unwrapped(inner)
+    return layer
+
+
 def _is_leaf_with_parameters(layer: nn.Module) -> bool:
+    layer = unwrapped(layer)
     return not any(True for _ in layer.children()) and any(True for _ in layer.parameters(recurse=False))
 
 

@@ -179,6 +179,6 @@ def on_host(values: Tensor) -> bool:
 
 def log10_ratio(change: Moments, after: Moments) -> float | None:
     """Returns log10(std(change) / std(after)); None where one of them has no spread, so that there is no ratio."""
-    if not change.std or not after.std:
+    if not change.std or not after.std or not math.isfinite(change.std + after.std):
         return None
-    return math.log10(change.std / after.std)
+    return math.log10(change.std) - math.log10(after.std)

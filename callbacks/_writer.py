@@ -23,7 +23,7 @@ class Writer:
     """
 
     def __init__(self, loggers: Sequence[Any]) -> None:
-        self._loggers = list(loggers)
+        self._loggers, self._albums = list(loggers), list(loggers)
 
     @property
     def takes_pictures(self) -> bool:
@@ -34,20 +34,19 @@ class Writer:
 
     def write(self, record: Record, step: int) -> None:
         """Writes everything of a step: to TensorBoard as one event."""
-        for logger in tuple(self._loggers):
-            self._try(logger, _write_record, record, step)
+        self._write_to(self._loggers, "numbers", _write_record, record, step)
 
     def show(self, picture: Picture) -> None:
         """Writes a picture to the loggers that take one."""
-        for logger in tuple(self._loggers):
-            self._try(logger, _write_picture, picture)
+        self._write_to(self._albums, "pictures", _write_picture, picture)
 
-    def _try(self, logger: Any, write: Callable[..., None], *what: Any) -> None:
-        try:
-            write(logger, *what)
-        except Exception as error:
-            self._loggers.remove(logger)
-            warn(f"{type(logger).__name__} gets no more diagnostics. {type(error).__name__}: {error}")
+    def _write_to(self, loggers: list[Any], things: str, write: Callable[..., None], *what: Any) -> None:
+        for logger in tuple(loggers):
+            try:
+                write(logger, *what)
+            except Exception as error:
+                loggers.remove(logger)
+                warn(f"{type(logger).__name__} gets no more {things} of diagnostics. {type(error).__name__}: {error}")
 
 
 def _write_record(logger: Any, record: Record, step: int) -> None:

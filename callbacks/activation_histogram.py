@@ -15,7 +15,7 @@ from ._observation import Observation
 from ._records import spread_record
 from ._saturating import SaturationInstrument, check_threshold
 from ._saturation import Saturation
-from ._selection import choose_layers
+from ._selection import choose_layers, unwrapped
 from ._tally import HistogramTally
 
 
@@ -78,7 +78,9 @@ class ActivationHistogram(SaturationInstrument):
     def _choose(self, trainer: Trainer, root: nn.Module) -> bool:
         self._layers = self._in_sight(root, choose_layers(root, self.layers))
         # Of a layer that is no activation, the legend says nothing of saturation.
-        self._judge({name: layer for name, layer in self._layers.items() if self.figures and is_activation(layer)})
+        self._judge(
+            {name: layer for name, layer in self._layers.items() if self.figures and is_activation(unwrapped(layer))}
+        )
         return bool(self._layers)
 
     def _see(self, now: Observation, name: str, layer: nn.Module, output: Tensor) -> None:

@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from matplotlib.figure import Figure
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from ._base import Instrument
@@ -29,8 +31,8 @@ class GradStats(Instrument):
     for all parameters but the last layer's. Not healthy: gradients that shrink or grow from layer to layer.
 
     Gradients are those of the whole step: summed over its micro-batches, unscaled, and before clipping. A parameter
-    counts when its optimizer steps. A `lightning.pytorch` module that clips its gradients by hand before the step, in
-    manual optimization, has clipped ones.
+    counts when its optimizer steps. In manual optimization, activation gradients are those that come by in
+    `manual_backward`, and gradients that are clipped by hand before the step are clipped ones.
 
     Writes, at each due step, for each layer and parameter:
         - `activation_grad/{layer}`: histogram of the gradient of the loss for the layer's output;
@@ -79,7 +81,7 @@ class GradStats(Instrument):
         super()._let_go()
         self._every_param: dict[str, nn.Parameter] = {}
         self._scale = GradientScale.none()
-        self._found_gradients = self._warned = False
+        self._warned = False
 
     def _choose(self, trainer: Trainer, root: nn.Module) -> bool:
         self._layers = self._in_sight(root, choose_layers(root, self.layers))
@@ -92,12 +94,13 @@ class GradStats(Instrument):
 
     def _begin(self, now: Observation) -> None:
         for name, param in self._params.items():
-            part = own_part(param.detach(), self._rank)
+            part = None if is_lazy(param) else own_part(param.detach(), self._rank)
             if part is not None and (tag := f"weight/{name}") not in now.pending:  # as before the step's first batch
                 now.tally(tag, HistogramTally).add(part)
 
     def _see(self, now: Observation, name: str, layer: nn.Module, output: Tensor) -> None:
-        if output.requires_grad:
+        # What no operation made is a parameter, or a part of the batch: a hook on it would stay for ever.
+        if output.grad_fn is not None:
             now.tally(f"activation_grad/{name}", HistogramTally)  # in forward order, which gradients come against
             # The hook must not hold the output, which it would keep alive.
             output.register_hook(partial(self._see_gradient, now, name))
@@ -114,9 +117,9 @@ class GradStats(Instrument):
         for name, param in self._every_param.items():
             tag = f"weight_grad/{name}"
             if id(param) in stepping and param.grad is not None and tag not in now.pending:
-                self._found_gradients = True
                 kind = HistogramTally if name in self._params else MomentTally
                 if (part := own_part(param.grad, self._rank)) is not None:
+                    part = torch.view_as_real(part) if part.is_complex() else part  # of one norm
                     now.tally(tag, kind).add(self._scale.unscaled(part, optimizer))
 
     def _report(self, values: Mapping[str, Any], now: Observation) -> dict[str, float | Histogram]:
@@ -128,12 +131,14 @@ class GradStats(Instrument):
             weight, gradient = record.get(f"weight_std/{name}"), record.get(f"weight_grad_std/{name}")
             if weight and isinstance(weight, float) and isinstance(gradient, float):
                 record[f"grad_data_ratio/{name}"] = gradient / weight
-        norms = [norm_of(value) for tag, value in values.items() if tag.startswith("weight_grad/")]
+        gradients = [moments_in(value) for tag, value in values.items() if tag.startswith("weight_grad/")]
+        norms = [moments.norm for moments in gradients if moments.count]  # where all is NaN, none is not zero
         if norms:
             record["grad_norm/total"] = math.hypot(*norms)
-        elif not (self._found_gradients or self._warned):
+        elif not (gradients or self._warned):
             self._warned = True
-            self._warn(f"finds no gradient of any parameter in step {now.step}.")
+            what = "gradient of any parameter" if now.has_stepped else "optimizer that steps"
+            self._warn(f"finds no {what} in step {now.step}.")
         return record
 
     def _from_cause_to_effect(self, tags: list[str]) -> list[str]:
@@ -165,9 +170,9 @@ class GradStats(Instrument):
         }
 
 
-def norm_of(value: Moments | Histogram) -> float:
-    """Returns the L2 norm of the finite values."""
-    return (value.moments if isinstance(value, Histogram) else value).norm
+def moments_in(value: Moments | Histogram) -> Moments:
+    """Returns the moments, of a histogram those it has."""
+    return value.moments if isinstance(value, Histogram) else value
 
 
 def of_plot(values: Mapping[str, Any], plot: str) -> Iterator[tuple[str, Histogram]]:

@@ -15,7 +15,7 @@ from ._histogram import Histogram
 from ._observation import Observation
 from ._saturating import SaturationInstrument, check_threshold
 from ._saturation import Saturation
-from ._selection import choose_layers
+from ._selection import choose_layers, unwrapped
 
 
 class SaturationMap(SaturationInstrument):
@@ -88,7 +88,7 @@ class SaturationMap(SaturationInstrument):
     def _choose(self, trainer: Trainer, root: nn.Module) -> bool:
         chosen = choose_layers(root, self.layers)
         if self.layers is None:
-            chosen = {name: layer for name, layer in chosen.items() if is_activation(layer)}
+            chosen = {name: layer for name, layer in chosen.items() if is_activation(unwrapped(layer))}
         self._layers = self._in_sight(root, chosen)
         self._judge(self._layers)
         self._shows = self.figures

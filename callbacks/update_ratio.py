@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Trainer
 from matplotlib.figure import Figure
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from ._base import Instrument
@@ -52,10 +53,10 @@ class UpdateRatio(Instrument):
     Attributes:
         latest: By tag, the numbers of the last due step; None before the first.
         latest_step: That step.
-        unmoved: By parameter, why the last due step has no ratio for it: "no gradient", "zero gradient", "no step" (the
-            optimizer was not asked), "skipped by the gradient scaler", "rounded to zero" (the update is smaller than
-            what its type resolves), "no spread" (all elements are equal, or all moved by the same amount, or there is
-            only one), or "not finite".
+        unmoved: By parameter, why the last due step has no ratio for it: "no gradient", "zero gradient", "no step" (no
+            optimizer of it was asked), "learning rate zero", "skipped by the gradient scaler", "rounded to zero" (the
+            update is smaller than what its type resolves), "no spread" (all elements are equal, or all moved by the
+            same amount, or there is only one), or "not finite".
 
     Raises:
         ValueError: If an argument makes no sense, at once; if a pattern matches nothing, at the start of fit.
@@ -101,6 +102,7 @@ class UpdateRatio(Instrument):
         self._with_gradient: set[str] = set()
         self._scale = GradientScale.none()
         self._factor: Tensor | None = None
+        self._rates: dict[int, Any] = {}
         self._warned = False
 
     def _choose(self, trainer: Trainer, root: nn.Module) -> bool:
@@ -111,11 +113,14 @@ class UpdateRatio(Instrument):
     def _begin(self, now: Observation) -> None:
         if not self._before:  # the first batch of the step
             self._before = {name: part.clone() for name, part in self._parts()}
-            self._with_gradient = set()
+            self._with_gradient, self._rates, self._factor = set(), {}, None
 
     def _before_update(self, now: Observation, optimizer: Optimizer) -> None:
         self._with_gradient |= {name for name, param in self._params.items() if param.grad is not None}
-        self._factor = self._scale.factor()
+        for group in optimizer.param_groups:
+            self._rates |= {id(param): group.get("lr") for param in group["params"]}
+        if self._factor is None:  # before the first optimizer of the step, which may lower it
+            self._factor = self._scale.factor()
 
     def _end(self, now: Observation) -> None:
         factor = self._scale.factor()
@@ -123,6 +128,8 @@ class UpdateRatio(Instrument):
             now.tally(SCALE, MomentTally).add(factor - self._factor)
         before, self._before = self._before, {}
         for name, part in self._parts():
+            if name not in before:  # had no shape then
+                continue
             after = at_least_single(part)
             now.tally(f"update/{name}", MomentTally).add(after - at_least_single(before.pop(name)))
             now.tally(f"after/{name}", MomentTally).add(after)
@@ -130,7 +137,7 @@ class UpdateRatio(Instrument):
     def _parts(self) -> Iterator[tuple[str, Tensor]]:
         """Yields what this process has to measure of the parameters."""
         for name, param in self._params.items():
-            if (part := own_part(param.detach(), self._rank)) is not None:
+            if not is_lazy(param) and (part := own_part(param.detach(), self._rank)) is not None:
                 yield name, part
 
     def _report(self, values: Mapping[str, Moments], now: Observation) -> dict[str, float | Histogram]:
@@ -141,12 +148,12 @@ class UpdateRatio(Instrument):
         # A scaler that met an infinity takes no step and lowers its scale.
         skipped = SCALE in values and values[SCALE].mean < 0
         self.unmoved = {
-            name: self._why(name, values[f"update/{name}"], now, skipped) for name in found if name not in ratios
+            name: self._why(name, values[f"update/{name}"], skipped) for name in found if name not in ratios
         }
         self._warn_of_rounding(now.step)
         return {f"update_ratio/{name}": ratio for name, ratio in ratios.items()}
 
-    def _why(self, name: str, change: Moments, now: Observation, skipped: bool) -> str:
+    def _why(self, name: str, change: Moments, skipped: bool) -> str:
         gradient = self._params[name].grad
         if not change.count:
             return "not finite"
@@ -154,8 +161,10 @@ class UpdateRatio(Instrument):
             return "no spread"
         if gradient is None and name not in self._with_gradient:
             return "no gradient"
-        if not now.has_stepped:
+        if id(self._params[name]) not in self._rates:
             return "no step"
+        if isinstance(rate := self._rates[id(self._params[name])], float) and rate == 0:
+            return "learning rate zero"
         if skipped:
             return "skipped by the gradient scaler"
         part = None if gradient is None else own_part(gradient, self._rank)

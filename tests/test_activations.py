@@ -10,7 +10,7 @@ INPUTS = torch.linspace(-12, 12, 40_001, dtype=torch.float64)
 MONOTONE = [
     *(nn.Tanh(), nn.Sigmoid(), nn.Softsign(), nn.ReLU(), nn.ReLU6(), nn.Hardtanh(-2, 3), nn.Hardsigmoid()),
     *(nn.Hardshrink(), nn.Softshrink(), nn.Threshold(0.1, 20), nn.ELU(), nn.ELU(2.0), nn.CELU(0.5), nn.SELU()),
-    *(nn.Softplus(), nn.Softplus(beta=3), nn.LogSigmoid()),
+    *(nn.Tanhshrink(), nn.Softplus(), nn.Softplus(beta=3), nn.LogSigmoid()),
 ]
 DIPPING = [nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Mish(), nn.Hardswish()]
 
@@ -52,6 +52,12 @@ def test_the_input_tells_where_the_output_cannot(module: nn.Module, threshold: f
 def test_never(module: nn.Module) -> None:
     flat = flat_ends(module, 0.99)
     assert not flat.test(module(INPUTS.float())).any()
+
+
+def test_limits_are_rounded_as_the_module_rounds_them() -> None:
+    module = nn.Hardtanh(-0.7, 0.7)
+    values = module(torch.linspace(-1, 1, 101).bfloat16())
+    assert flat_ends(module, 0.99).test(values).sum() == (values.abs() == values.max()).sum() > 20
 
 
 def test_what_is_no_activation_is_judged_like_tanh() -> None:

@@ -56,6 +56,12 @@ class TestDensity:
         assert legend is not None
         assert legend.get_title().get_text() == "12 of 100"
 
+    def test_names_that_begin_with_an_underscore_stay_in_the_legend(self) -> None:
+        (axes,) = density_figure("", "", [curve("_act", torch.randn(50))]).axes
+        legend = axes.get_legend()
+        assert legend is not None
+        assert [text.get_text() for text in legend.get_texts()] == ["_act: mean +0.00"]
+
     def test_nothing_to_draw(self) -> None:
         assert render(density_figure("", "", []))
 

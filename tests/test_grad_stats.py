@@ -1,5 +1,6 @@
 """Gradients beside a plain loop that keeps every intermediate value."""
 
+import math
 from typing import Any
 
 import pytest
@@ -121,7 +122,94 @@ def test_gradients_stand_in_forward_order() -> None:
     assert order == ["activation_grad/net.1", "activation_grad/net.3"]
 
 
+def test_nor_is_another_gradient_seen_in_manual_optimization() -> None:
+    class Penalized(Regression):
+        penalizes = True
+
+        def __init__(self, net: nn.Module) -> None:
+            super().__init__(net)
+            self.automatic_optimization = False
+
+        def training_step(self, batch: list[Tensor], batch_idx: int) -> None:  # type: ignore[override]
+            optimizer = self.optimizers()
+            if self.penalizes:
+                x = batch[0].clone().requires_grad_()
+                torch.autograd.grad(self(x).sum(), x)
+            optimizer.zero_grad()  # type: ignore[union-attr]
+            self.manual_backward(super().training_step(batch, batch_idx))
+            optimizer.step()  # type: ignore[union-attr]
+
+    class Plain(Penalized):
+        penalizes = False
+
+    def said(kind: type[LightningModule]) -> Any:
+        instrument = GradStats(every_n_steps=1, figures=False)
+        fit(lambda: kind(tanh_net()), [instrument], max_steps=1)
+        assert instrument.latest is not None
+        return instrument.latest["activation_grad/net.1"]
+
+    assert said(Penalized).moments == said(Plain).moments
+
+
+class Returns(nn.Module):
+    """Returns a parameter as it is, as tables of positions do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(1, 4))
+
+    def forward(self) -> Tensor:
+        return self.table
+
+
+def test_no_hook_is_left_on_a_parameter() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.places, self.head = Returns(), nn.Linear(4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(x + self.places())
+
+    _, module = fit(lambda: Regression(Net()), [GradStats(every_n_steps=1, figures=False, layers=["*"])])
+    for param in module.parameters():
+        assert not param._backward_hooks
+
+
 class TestEveryKindOfGradient:
+    def test_complex(self) -> None:
+        class Net(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.spectrum, self.head = nn.Parameter(torch.randn(4, 4, dtype=torch.cfloat)), nn.Linear(4, 1)
+
+            def forward(self, x: Tensor) -> Tensor:
+                return self.head((x.to(torch.cfloat) @ self.spectrum).abs())
+
+        class Notes(Regression):
+            norm = 0.0
+
+            def on_before_optimizer_step(self, optimizer: Any) -> None:
+                self.norm = math.sqrt(sum(p.grad.abs().double().square().sum().item() for p in self.parameters()))  # type: ignore[union-attr]
+
+        instrument = GradStats(every_n_steps=1, figures=False)
+        _, module = fit(lambda: Notes(Net()), [instrument])
+        assert instrument.latest is not None
+        assert instrument.latest["grad_norm/total"] == pytest.approx(module.norm)  # type: ignore[arg-type]
+        assert not [tag for tag in instrument.latest if "spectrum" in tag]
+
+    def test_all_of_them_nan(self) -> None:
+        class Breaks(Regression):
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+                return super().training_step(batch, batch_idx) * math.nan
+
+        instrument = GradStats(every_n_steps=1, figures=False)
+        with runtime_warnings():
+            fit(lambda: Breaks(tanh_net()), [instrument], max_steps=1)
+        assert instrument.latest is not None
+        assert "grad_norm/total" not in instrument.latest  # and not zero
+        assert instrument.latest["nonfinite/net.0.weight"] == 32
+
     def test_sparse(self) -> None:
         class Words(Regression):
             def __init__(self) -> None:

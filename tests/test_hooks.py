@@ -1,5 +1,7 @@
 """What the hooks see of a model, and that they leave no trace."""
 
+import copy
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -124,6 +126,18 @@ def test_tells_a_backward_pass() -> None:
     y.backward()
     seen.append(in_backward())
     assert seen == [False, True, False]
+
+
+def test_a_copy_made_in_the_middle_has_no_hooks_in_effect() -> None:
+    layer, log = nn.Linear(2, 2), Log()
+    hooks = log.hooks(layer=layer)
+    hooks.attach()
+    for copied in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        copied(torch.ones(1, 2))
+        copied(input=torch.ones(1, 2))
+    assert not log.returned
+    assert not log.given
+    hooks.detach()
 
 
 def test_nothing_raised_gets_into_the_model() -> None:

@@ -1,5 +1,6 @@
 """Every regime that a project may train in: real fits of small models, beside figures computed in another way."""
 
+import copy
 import math
 import os
 import subprocess
@@ -106,6 +107,35 @@ class TestOptimization:
         watched = [kind(every_n_steps=1, figures=False) for kind in (GradStats, UpdateRatio, ActivationHistogram)]
         fit(GAN, [*watched, Compares()], max_steps=10)
         assert Compares.compared == 5
+
+    @pytest.mark.parametrize("lightnings", [True, False])
+    def test_accumulation_by_hand(self, lightnings: bool) -> None:
+        """A step is then of all batches until an optimizer steps, Lightning's or one that it does not know of."""
+
+        class EveryThird(Regression):
+            def __init__(self) -> None:
+                super().__init__(tanh_net())
+                self.automatic_optimization = False
+
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> None:  # type: ignore[override]
+                self.manual_backward(super().training_step(batch, batch_idx) / 3)
+                if batch_idx % 3 == 2:
+                    optimizer = self.optimizers(use_pl_optimizer=lightnings)
+                    optimizer.step()  # type: ignore[union-attr]
+                    optimizer.zero_grad()  # type: ignore[union-attr]
+
+        numbers = Numbers()
+        watched = [kind(every_n_steps=1, figures=False) for kind in (GradStats, UpdateRatio, ActivationHistogram)]
+        with runtime_warnings() as warned:
+            fit(EveryThird, watched, logger=numbers, max_steps=-1, max_epochs=1, data=loader(rows=48))
+        said: dict[int, set[str]] = {}
+        for step, tags in numbers.rows:
+            said.setdefault(step or 0, set()).update(tag for tag in tags if "/" in tag)
+        assert set(said) - {0} == {3} or set(said) == {0, 3}
+        assert "update_ratio/net.0.weight" in said[0] & said[3]
+        assert ("weight_grad_std/net.0.weight" in said[3]) == lightnings
+        assert (watched[2].latest or {})["activation/net.1"].moments.count == 3 * 64  # type: ignore[union-attr]
+        assert not warned or not lightnings
 
     def test_lbfgs_is_looked_at_where_the_step_begins(self) -> None:
         """It evaluates the loss several times; only the first is of the parameters before the step."""
@@ -318,6 +348,51 @@ class TestTrainer:
         (written,) = tmp_path.rglob("events*")  # by one of the two
         assert written.stat().st_size > 10_000
 
+    def test_a_copy_made_in_the_middle_of_a_step(self) -> None:
+        class Teaches(Regression):
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+                copy.deepcopy(self.net)(batch[0])
+                return super().training_step(batch, batch_idx)
+
+        said = watch(lambda: Teaches(tanh_net()))
+        assert said[0]["activation/net.1"].moments.count == 64
+
+    def test_layers_that_are_never_called(self) -> None:
+        class Functional(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layer, self.tanh = nn.Linear(4, 1), nn.Tanh()
+
+            def forward(self, x: Tensor) -> Tensor:
+                return torch.tanh(torch.nn.functional.linear(x, self.layer.weight))
+
+        with runtime_warnings() as warned:
+            watch(lambda: Regression(Functional()), max_steps=3)
+        assert [said.split(" saw ")[0] for said in warned] == ["ActivationHistogram", "GradStats", "SaturationMap"]
+        assert all("no call of any layer in step 0" in said for said in warned)
+
+    def test_lazy_layers(self) -> None:
+        class Lazy(Regression):
+            def __init__(self) -> None:
+                super().__init__(nn.Sequential(nn.LazyLinear(8), nn.Tanh(), nn.LazyLinear(1)))
+
+            def configure_optimizers(self) -> torch.optim.Optimizer:
+                return torch.optim.SGD(self.parameters(), lr=0.1)
+
+        said = watch(Lazy, max_steps=3)
+        assert "update_ratio/net.0.weight" not in said[0]  # had no value before
+        assert "update_ratio/net.0.weight" in said[2]
+        assert "weight_std/net.0.weight" in said[2]
+        assert not [tag for tag in said[2] if "bias" in tag]
+
+    def test_a_batch_that_is_left_out(self) -> None:
+        class LeavesOut(Regression):
+            def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+                return -1 if batch_idx == 3 else None
+
+        said = watch(lambda: LeavesOut(tanh_net()), max_steps=-1, max_epochs=1)
+        assert list(said) == [0, 1, 2]
+
 
 class TestFaults:
     @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -386,7 +461,7 @@ class TestFaults:
         instrument, logger = ActivationHistogram(every_n_steps=1), TensorBoardLogger(tmp_path, default_hp_metric=False)
         with runtime_warnings() as warned:
             fit(lambda: Regression(tanh_net()), [instrument], logger=logger)
-        assert [line.split(".")[0] for line in warned] == ["TensorBoardLogger gets no more diagnostics"]
+        assert [line.split(".")[0] for line in warned] == ["TensorBoardLogger gets no more numbers of diagnostics"]
         assert instrument.latest_step == 4
 
 

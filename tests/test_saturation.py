@@ -9,10 +9,11 @@ from torch import Tensor
 from values import any_tensor
 
 from callbacks._saturation import SHOWN, Saturation, SaturationTally, by_unit
+from callbacks._statistics import widened
 
 
 def count(values: Tensor, *more: Tensor, unit_dim: int | None = None, shows: bool = False) -> Saturation:
-    tally = SaturationTally(lambda h: h.abs() > 0.99, unit_dim, shows)
+    tally = SaturationTally(lambda h: widened(h).abs() > 0.99, unit_dim, shows)
     for part in (values, *more):
         tally.add(part)
     return tally.value(tally.tensors())
@@ -24,8 +25,7 @@ def test_share_is_of_the_finite_values(values: Tensor) -> None:
         return
     flat = values.double().flatten().tolist()
     finite = [x for x in flat if math.isfinite(x)]
-    # 0.99 itself is above the threshold in types that round it up.
-    saturated = sum(torch.tensor(x, dtype=values.dtype).float().abs().item() > 0.99 for x in finite)
+    saturated = sum(bool(torch.tensor(x, dtype=values.dtype).float().abs() > 0.99) for x in finite)
     found = count(values)
     assert (found.count, found.nonfinite) == (len(finite), len(flat) - len(finite))
     if values.dtype != torch.float64:
@@ -56,7 +56,7 @@ def test_units_that_change_in_number_have_no_dead_share() -> None:
     ("shape", "unit_dim", "laid_out"),
     [
         ((), None, (1, 1)),
-        ((5,), None, (1, 5)),
+        ((5,), None, (5, 1)),
         ((4, 5), None, (4, 5)),
         ((4, 7, 5), None, (28, 5)),
         ((4, 5, 2, 3), None, (24, 5)),

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 from callbacks._selection import check_patterns, choose_layers, choose_params, named_params
 
@@ -60,6 +61,21 @@ def test_names_are_free_of_what_wrappers_insert() -> None:
     root.module = nn.Sequential(nn.ReLU())  # a name of one's own stays
     assert list(choose_layers(root, None)) == ["net.net.1", "net.net.3", "parallel.0", "module.0"]
     assert "net.head.weight" in named_params(root)
+
+
+def test_a_wrapper_is_what_it_wraps() -> None:
+    root = nn.Sequential(nn.Linear(2, 2), checkpoint_wrapper(nn.Tanh()), checkpoint_wrapper(nn.Linear(2, 2)))
+    assert list(choose_layers(root, None)) == ["1"]
+    assert list(choose_layers(root, ["Tanh"])) == ["1"]
+    assert list(choose_layers(root[2:], None)) == ["2"]  # without activations: leaves with parameters
+
+
+def test_only_real_floating_point_parameters() -> None:
+    root = nn.Linear(2, 2)
+    root.spectrum = nn.Parameter(torch.randn(2, 2, dtype=torch.cfloat))
+    root.packed = nn.Parameter(torch.ones(2, 2, dtype=torch.uint8), requires_grad=False)
+    assert list(choose_params(root, None)) == ["weight"]
+    assert "spectrum" in named_params(root)
 
 
 def test_what_is_shared_stands_once() -> None:

@@ -120,10 +120,13 @@ def test_leaves_values_and_graph_alone() -> None:
         ([1.0, -1.0], [2.0, 2.0], None),
         ([1.0], [2.0], None),
         ([], [], None),
+        ([1e200, -1e200], [1e200, -2e200], None),
+        ([1e-3, -1e-3], [1e200, -1e200], None),
     ],
 )
 def test_log10_ratio(change: list[float], after: list[float], expected: float | None) -> None:
-    found = log10_ratio(Moments.of(torch.tensor(change)), Moments.of(torch.tensor(after)))
+    both = (Moments.of(torch.tensor(values, dtype=torch.float64)) for values in (change, after))
+    found = log10_ratio(*both)
     assert found == (None if expected is None else pytest.approx(expected, abs=1e-6))
 
 

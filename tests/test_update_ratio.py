@@ -132,6 +132,20 @@ class TestWhatDidNotMove:
         assert said[2] == (set(), {"skipped by the gradient scaler"})
         assert all(len(said[step][0]) == 3 and not said[step][1] for step in (0, 1, 3, 4))
 
+    def test_a_rate_of_zero_and_what_no_optimizer_has(self) -> None:
+        def warmup() -> LightningModule:
+            module = Regression(tanh_net())
+            module.make_optimizer = lambda _: SGD(
+                [{"params": [module.net[0].weight], "lr": 0.0}, {"params": [module.net[2].weight], "lr": 0.1}]  # type: ignore[index]
+            )
+            return module
+
+        updates = UpdateRatio(every_n_steps=1, figures=False)
+        with runtime_warnings() as warned:
+            fit(warmup, [updates])
+        assert updates.unmoved == {"net.0.weight": "learning rate zero", "net.4.weight": "no step"}
+        assert warned == []
+
     def test_one_element_and_what_has_no_spread(self) -> None:
         class Scaled(nn.Module):
             def __init__(self) -> None:

@@ -19,6 +19,8 @@ from values import any_tensor
 from callbacks import ActivationHistogram, UpdateRatio
 from callbacks._histogram import Histogram
 from callbacks._painter import Painter
+from callbacks._publisher import Publisher
+from callbacks._schedule import Schedule
 from callbacks._summary import CELLS, PARTS, coarse_bins, summary_of_record
 from callbacks._writer import Writer, event_file
 
@@ -156,8 +158,19 @@ class TestOtherLoggers:
         with runtime_warnings() as warned:
             fit(lambda: Regression(tanh_net()), [ActivationHistogram(every_n_steps=1)], logger=[Full(), numbers])
         (said,) = warned
-        assert said == "Full gets no more diagnostics. OSError: No space left on device Training goes on."
+        assert said == "Full gets no more numbers of diagnostics. OSError: No space left on device Training goes on."
         assert len(numbers.rows) == 5
+
+    def test_one_that_takes_no_picture_of_ours_keeps_its_numbers(self) -> None:
+        class Other(Numbers):
+            def log_image(self, image: object, name: str) -> None:
+                pass
+
+        other = Other()
+        with runtime_warnings() as warned:
+            fit(lambda: Regression(tanh_net()), [ActivationHistogram(every_n_steps=1)], logger=other)
+        assert [said.split(" of ")[0] for said in warned] == ["Other gets no more pictures"]
+        assert len(other.rows) == 5
 
     def test_no_logger_at_all(self) -> None:
         Writer([]).write({"a/b": 1.0}, 0)
@@ -207,13 +220,17 @@ class TestPainter:
         with pytest.raises(ZeroDivisionError):
             list(painter.finished(wait=True))
 
-    def test_too_many_are_left_out_and_none_is_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_while_it_is_behind_later_steps_have_no_pictures(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("callbacks._painter.MOST_WAITING", 2)
-        monkeypatch.setattr("callbacks._painter.render", lambda figure: b"")
-        painter = Painter()
-        for step in range(5):
-            painter.draw("tag", step, lambda: None)  # type: ignore[arg-type,return-value]
-        assert [picture.step for picture in painter.finished(wait=True)] == [0, 1]
+        monkeypatch.setattr("callbacks._publisher.Painter.finished", lambda *_: [])
+        pictures = Pictures()
+        publisher, drawn = Publisher([pictures], Schedule(1, dense_start=False)), []
+        monkeypatch.setattr(
+            "callbacks._publisher.Painter.draw", lambda self, *what: self._waiting.append(drawn.append(what))
+        )
+        for step in (0, 1, 4):
+            publisher.publish({}, step, lambda: dict.fromkeys("abc"))  # type: ignore[arg-type,return-value]
+        assert [step for _, step, _ in drawn] == [0, 0, 0]  # all of one step, or none
 
     def test_ends_its_thread(self) -> None:
         painter = Painter()
