@@ -116,9 +116,9 @@ def evenly(found: Sequence) -> Sequence:
 
 
 def _empty_figure(title: str, has_legend: bool) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(8, 3.6), dpi=100)
+    figure = Figure(figsize=(9.2, 3.6), dpi=100)
     # A layout engine would draw everything twice.
-    axes = figure.add_axes((0.09, 0.14, 0.5 if has_legend else 0.89, 0.77))
+    axes = figure.add_axes((0.08, 0.14, 0.48 if has_legend else 0.9, 0.77))
     axes.set_title(title, fontsize=10)
     return figure, axes
 

@@ -37,6 +37,18 @@ class TestDensity:
         assert legend is not None
         assert [text.get_text() for text in legend.get_texts()] == ["a: mean +0.00", "b: mean +0.00"]
 
+    def test_a_legend_of_long_names_fits(self) -> None:
+        layer = Curve(
+            "model.transformer.layers.11.mlp.act",
+            "mean -0.06, std 0.75, saturated 10.3%",
+            Histogram.of(torch.randn(99)),
+        )
+        figure = density_figure("", "", [layer])
+        render(figure)
+        legend = figure.axes[0].get_legend()
+        assert legend is not None
+        assert legend.get_window_extent().x1 <= figure.bbox.x1
+
     def test_an_outlier_does_not_squeeze_the_rest(self) -> None:
         values = torch.cat([torch.randn(100_000), torch.tensor([1e4])])
         (axes,) = density_figure("", "", [curve("a", values)]).axes

@@ -71,7 +71,7 @@ class TestTensorBoard:
         for tag in events.Tags()["images"]:
             pictures = events.Images(tag)
             assert [picture.step for picture in pictures] == [0, 1, 4]
-            assert (pictures[0].width, pictures[0].height) == (800, 360)
+            assert (pictures[0].width, pictures[0].height) == (920, 360)
 
     def test_a_picture_of_the_last_due_step_in_the_end(self, tmp_path: Path) -> None:
         logger = TensorBoardLogger(tmp_path)
@@ -151,7 +151,7 @@ class TestOtherLoggers:
     def test_pictures_go_where_they_can(self) -> None:
         pictures = Pictures()
         fit(lambda: Regression(tanh_net()), [ActivationHistogram(every_n_steps=4)], logger=pictures)
-        assert pictures.images == [("activation_distribution", (360, 800, 4), step) for step in (0, 4)]
+        assert pictures.images == [("activation_distribution", (360, 920, 4), step) for step in (0, 4)]
 
     def test_one_that_fails_is_left_out_and_the_others_go_on(self) -> None:
         numbers = Numbers()
