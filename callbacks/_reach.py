@@ -1,6 +1,7 @@
 """What an instrument cannot see, so that it can say so instead of writing a wrong number."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
@@ -20,7 +21,8 @@ def why_not(trainer: Trainer) -> str | None:
     for base in type(strategy).__mro__:
         if base.__name__ in STRATEGIES:
             return f"cannot measure under {type(strategy).__name__}: {STRATEGIES[base.__name__]}."
-    if (mesh := getattr(strategy, "device_mesh", None)) is not None and mesh["tensor_parallel"].size() > 1:
+    mesh: Any = getattr(strategy, "device_mesh", None)
+    if "tensor_parallel" in (getattr(mesh, "mesh_dim_names", None) or ()) and mesh["tensor_parallel"].size() > 1:
         return "cannot measure under tensor parallelism: what a layer returns is then a part of its output."
     return None
 
