@@ -490,9 +490,12 @@ print(sorted(tag.split("/")[0] for c in four for tag in c.latest))
 """
 
 
+@pytest.mark.slow
 class TestHosts:
-    @pytest.mark.parametrize("package", ["callbacks", "my_diagnostics", "project.tools.watch"])
-    @pytest.mark.parametrize("lightning", ["lightning", "pytorch_lightning"])
+    @pytest.mark.parametrize(
+        ("package", "lightning"),
+        [("callbacks", "lightning"), ("my_diagnostics", "pytorch_lightning"), ("project.tools.watch", "lightning")],
+    )
     def test_the_folder_copied_under_any_name(self, package: str, lightning: str, tmp_path: Path) -> None:
         root = Path(__file__).parents[1]
         target = tmp_path.joinpath(*package.split("."))
