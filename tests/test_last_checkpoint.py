@@ -179,7 +179,12 @@ def test_the_second_signal_ends_at_once(few_names: Path) -> None:
             signal.raise_signal(signal.SIGINT)
 
     trainer = Trainer(
-        accelerator="cpu", max_steps=3, logger=False, enable_progress_bar=False, callbacks=[LastCheckpoint(), Twice()]
+        accelerator="cpu",
+        max_steps=3,
+        logger=False,
+        enable_progress_bar=False,
+        default_root_dir=few_names.parent,
+        callbacks=[LastCheckpoint(), Twice()],
     )
     # A process that a shell starts in the background ignores Ctrl-C.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
