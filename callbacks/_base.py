@@ -202,7 +202,10 @@ class Instrument(Callback):
 
     def _finish(self) -> None:
         now = self._now
-        if now is None or not now.batches:  # Lightning left out the only one
+        if now is None:
+            return
+        if not now.batches:  # Lightning left out the only one
+            now.look_away()
             self._now = None
             return
         self._safely(self._end, now)

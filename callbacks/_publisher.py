@@ -38,6 +38,7 @@ class Publisher:
 
     def finish(self) -> None:
         """Draws the last record, unless that is done, and waits for its pictures."""
+        self._show(wait=True)  # so that there is room for them, however many were waiting
         self._draw()
         self._show(wait=True)
 

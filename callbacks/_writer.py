@@ -29,7 +29,7 @@ class Writer:
     def takes_pictures(self) -> bool:
         """Whether a picture has anywhere to go."""
         return any(
-            event_file(logger) is not None or takes_images(logger) or stores_images(logger) for logger in self._loggers
+            event_file(logger) is not None or takes_images(logger) or stores_images(logger) for logger in self._albums
         )
 
     def write(self, record: Record, step: int) -> None:

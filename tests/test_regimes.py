@@ -390,8 +390,12 @@ class TestTrainer:
             def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
                 return -1 if batch_idx == 3 else None
 
-        said = watch(lambda: LeavesOut(tanh_net()), max_steps=-1, max_epochs=1)
-        assert list(said) == [0, 1, 2]
+        recorder = Recorder()
+        watched = every_step(figures=False)
+        _, module = fit(lambda: LeavesOut(tanh_net()), [*watched, recorder], max_steps=-1, max_epochs=1)
+        assert {kind: list(steps) for kind, steps in recorder.said.items()} == dict.fromkeys(recorder.said, [0, 1, 2])
+        for layer in module.modules():
+            assert not layer._forward_hooks
 
 
 class TestFaults:
