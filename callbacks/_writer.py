@@ -16,7 +16,8 @@ from ._warnings import warn
 class Writer:
     """Writes records to the loggers of one fit.
 
-    A logger that fails is warned of once and left out from then on: training goes on.
+    A logger that fails is warned of once and left out from then on: training goes on. One that fails at a picture still
+    gets numbers, one that fails at numbers gets nothing more.
 
     Args:
         loggers: Those of the Trainer, told apart by what they can do.
@@ -35,6 +36,7 @@ class Writer:
     def write(self, record: Record, step: int) -> None:
         """Writes everything of a step: to TensorBoard as one event."""
         self._write_to(self._loggers, "numbers", _write_record, record, step)
+        self._albums = [logger for logger in self._albums if logger in self._loggers]
 
     def show(self, picture: Picture) -> None:
         """Writes a picture to the loggers that take one."""
