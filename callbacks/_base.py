@@ -15,6 +15,7 @@ from ._observation import Observation
 from ._publisher import Publisher
 from ._ranks import pool_over_ranks
 from ._reach import out_of_sight, why_not
+from ._records import name_in
 from ._schedule import Schedule
 from ._selection import check_patterns
 from ._transfer import fetch
@@ -245,12 +246,12 @@ class Instrument(Callback):
         """
         found = [tag for tag in self._from_cause_to_effect(list(values)) if values[tag].nonfinite]
         if found and not self._with_nonfinite and self._expects_finite:
-            first = found[0].partition("/")[2]
+            first = name_in(found[0])
             self._warn(f"saw NaN or Inf in step {step}, first at {first} ({values[found[0]].nonfinite} of them).")
-        self._with_nonfinite |= {tag.partition("/")[2] for tag in found}
+        self._with_nonfinite |= {name_in(tag) for tag in found}
         counts: dict[str, float] = {}
         for tag, value in values.items():
-            name = tag.partition("/")[2]
+            name = name_in(tag)
             counts[name] = max(counts.get(name, 0.0), float(value.nonfinite))
         return {f"nonfinite/{name}": count for name, count in counts.items() if name in self._with_nonfinite}
 

@@ -1,19 +1,27 @@
-"""How a measurement becomes the numbers that are written."""
+"""How measurements become the numbers that are written, by tag."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from ._histogram import Histogram
 
 
-def spread_record(tag: str, histogram: Histogram) -> dict[str, float | Histogram]:
-    """Returns a histogram, its mean and its std, as far as there are any.
+def spread_record(values: Mapping[str, Any]) -> dict[str, float | Histogram]:
+    """Returns each histogram, its mean and its std, as far as there are any.
 
     Args:
-        tag: Such as "activation/hidden.tanh0".
-        histogram: What was measured.
+        values: What was measured, under tags such as "activation/hidden.tanh0"; other than histograms is left out.
     """
-    if not histogram.moments.count:
-        return {}
-    plot, _, name = tag.partition("/")
-    record: dict[str, float | Histogram] = {tag: histogram, f"{plot}_mean/{name}": histogram.moments.mean}
-    if histogram.moments.std is not None:
-        record[f"{plot}_std/{name}"] = histogram.moments.std
+    record: dict[str, float | Histogram] = {}
+    for tag, value in values.items():
+        if isinstance(value, Histogram) and value.moments.count:
+            plot, name = tag.split("/", 1)
+            record |= {tag: value, f"{plot}_mean/{name}": value.moments.mean}
+            if value.moments.std is not None:
+                record[f"{plot}_std/{name}"] = value.moments.std
     return record
+
+
+def name_in(tag: str) -> str:
+    """Returns the name of a layer or parameter that a tag has after its plot."""
+    return tag.partition("/")[2]

@@ -74,15 +74,15 @@ def match(
     Raises:
         InstrumentError: If a pattern matches nothing.
     """
+
+    def matched(name: str, pattern: str) -> bool:
+        return fnmatchcase(name, pattern) or fnmatchcase(kind(there[name]), pattern)
+
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) or fnmatchcase(kind(one), pattern) for name, one in there.items()):
+        if not any(matched(name, pattern) for name in there):
             known = _listing(f"{name} ({kind(one)})" if kind(one) else name for name, one in there.items())
             raise InstrumentError(f"{argument}: no match for {pattern!r}; there are: {known}")
-    return {
-        name: one
-        for name, one in there.items()
-        if any(fnmatchcase(name, pattern) or fnmatchcase(kind(one), pattern) for pattern in patterns)
-    }
+    return {name: one for name, one in there.items() if any(matched(name, pattern) for pattern in patterns)}
 
 
 def check_patterns(argument: str, patterns: Sequence[str] | None) -> None:

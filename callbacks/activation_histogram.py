@@ -12,8 +12,8 @@ from ._activations import is_activation
 from ._figures import Curve, density_figure
 from ._histogram import Histogram
 from ._observation import Observation
-from ._records import spread_record
-from ._saturating import SaturationInstrument, check_threshold
+from ._records import name_in, spread_record
+from ._saturating import SaturationInstrument
 from ._saturation import Saturation
 from ._selection import choose_layers, unwrapped
 from ._tally import HistogramTally
@@ -63,18 +63,6 @@ class ActivationHistogram(SaturationInstrument):
         (1, ['activation/layer', 'activation_mean/layer', 'activation_std/layer'])
     """
 
-    def __init__(
-        self,
-        every_n_steps: int = 100,
-        dense_start: bool = True,
-        layers: list[str] | None = None,
-        params: list[str] | None = None,
-        figures: bool = True,
-        threshold: float = 0.99,
-    ) -> None:
-        super().__init__(every_n_steps, dense_start, layers, params, figures)
-        self.threshold = check_threshold(threshold)
-
     def _choose(self, trainer: Trainer, root: nn.Module) -> bool:
         self._layers = self._in_sight(root, choose_layers(root, self.layers))
         # Of a layer that is no activation, the legend says nothing of saturation.
@@ -85,24 +73,16 @@ class ActivationHistogram(SaturationInstrument):
 
     def _see(self, now: Observation, name: str, layer: nn.Module, output: Tensor) -> None:
         now.tally(f"activation/{name}", HistogramTally).add(output)
-        if layer in self._flat and layer not in self._given_of:
-            self._count_saturated(now, name, layer, output)
-
-    def _see_given(self, now: Observation, name: str, layer: nn.Module, given: Tensor) -> None:
-        self._count_saturated(now, name, layer, given)
+        super()._see(now, name, layer, output)
 
     def _report(self, values: Mapping[str, Any], now: Observation) -> dict[str, float | Histogram]:
-        record: dict[str, float | Histogram] = {}
-        for tag, value in values.items():
-            if isinstance(value, Histogram):
-                record |= spread_record(tag, value)
-        return record
+        return spread_record(values)
 
     def _pictures(self, values: Mapping[str, Any], step: int) -> dict[str, Callable[[], Figure]]:
         curves = []
         for tag, value in values.items():
             if isinstance(value, Histogram) and value.moments.count:
-                name = tag.partition("/")[2]
+                name = name_in(tag)
                 curves.append(Curve(name, remark(value, values.get(f"saturation/{name}")), value))
         return {"activation_distribution": partial(density_figure, f"activations at step {step}", "activation", curves)}
 

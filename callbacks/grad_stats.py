@@ -18,7 +18,7 @@ from ._gradient_scale import GradientScale
 from ._histogram import Histogram
 from ._observation import Observation
 from ._ranks import own_part
-from ._records import spread_record
+from ._records import name_in, spread_record
 from ._selection import choose_layers, choose_params, named_params
 from ._statistics import Moments
 from ._tally import HistogramTally, MomentTally
@@ -123,14 +123,11 @@ class GradStats(Instrument):
                     now.tally(tag, kind).add(self._scale.unscaled(part, optimizer))
 
     def _report(self, values: Mapping[str, Any], now: Observation) -> dict[str, float | Histogram]:
-        record: dict[str, float | Histogram] = {}
-        for tag, value in values.items():
-            if isinstance(value, Histogram):
-                record |= spread_record(tag, value)
+        record = spread_record(values)
         for name in self._params:
-            weight, gradient = record.get(f"weight_std/{name}"), record.get(f"weight_grad_std/{name}")
-            if weight and isinstance(weight, float) and isinstance(gradient, float):
-                record[f"grad_data_ratio/{name}"] = gradient / weight
+            ratio = grad_data_ratio(values.get(f"weight_grad/{name}"), values.get(f"weight/{name}"))
+            if ratio is not None:
+                record[f"grad_data_ratio/{name}"] = ratio
         gradients = [moments_in(value) for tag, value in values.items() if tag.startswith("weight_grad/")]
         norms = [moments.norm for moments in gradients if moments.count]  # where all is NaN, none is not zero
         if norms:
@@ -156,7 +153,7 @@ class GradStats(Instrument):
             for name, value in of_plot(values, "activation_grad")
         ]
         params = [
-            Curve(name, ratio_remark(value, values.get(f"weight/{name}")), value)
+            Curve(name, ratio_remark(grad_data_ratio(value, values.get(f"weight/{name}"))), value)
             for name, value in of_plot(values, "weight_grad")
         ]
         found = {
@@ -179,11 +176,16 @@ def of_plot(values: Mapping[str, Any], plot: str) -> Iterator[tuple[str, Histogr
     """Yields the names and histograms of one plot that can be drawn."""
     for tag, value in values.items():
         if tag.startswith(f"{plot}/") and isinstance(value, Histogram) and value.moments.count:
-            yield tag.partition("/")[2], value
+            yield name_in(tag), value
 
 
-def ratio_remark(gradient: Histogram, weight: Histogram | None) -> str:
+def grad_data_ratio(gradient: Histogram | None, weight: Histogram | None) -> float | None:
+    """Returns std(gradient) / std(parameter); None where there is no such ratio."""
+    if gradient is None or weight is None or gradient.moments.std is None or not weight.moments.std:
+        return None
+    return gradient.moments.std / weight.moments.std
+
+
+def ratio_remark(ratio: float | None) -> str:
     """Says of a parameter what the lecture's legend does: how large its gradient is beside it."""
-    if weight is None or not weight.moments.std or gradient.moments.std is None:
-        return "no ratio"
-    return f"grad:data {gradient.moments.std / weight.moments.std:.1e}"
+    return "no ratio" if ratio is None else f"grad:data {ratio:.1e}"

@@ -6,14 +6,15 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import nn
 
 from ._activations import is_activation
 from ._errors import InstrumentError
 from ._figures import saturation_figure
 from ._histogram import Histogram
 from ._observation import Observation
-from ._saturating import SaturationInstrument, check_threshold
+from ._records import name_in
+from ._saturating import SaturationInstrument
 from ._saturation import Saturation
 from ._selection import choose_layers, unwrapped
 
@@ -79,8 +80,7 @@ class SaturationMap(SaturationInstrument):
         threshold: float = 0.99,
         unit_dim: int | None = None,
     ) -> None:
-        super().__init__(every_n_steps, dense_start, layers, params, figures)
-        self.threshold = check_threshold(threshold)
+        super().__init__(every_n_steps, dense_start, layers, params, figures, threshold)
         if unit_dim is not None and (isinstance(unit_dim, bool) or not isinstance(unit_dim, int)):
             raise InstrumentError(f"unit_dim must be None or the number of an axis, such as -1, got {unit_dim!r}")
         self.unit_dim = unit_dim
@@ -94,26 +94,19 @@ class SaturationMap(SaturationInstrument):
         self._shows = self.figures
         return bool(self._layers)
 
-    def _see(self, now: Observation, name: str, layer: nn.Module, output: Tensor) -> None:
-        if layer not in self._given_of:
-            self._count_saturated(now, name, layer, output)
-
-    def _see_given(self, now: Observation, name: str, layer: nn.Module, given: Tensor) -> None:
-        self._count_saturated(now, name, layer, given)
-
     def _report(self, values: Mapping[str, Saturation], now: Observation) -> dict[str, float | Histogram]:
         record: dict[str, float | Histogram] = {}
         for tag, saturation in values.items():
             if saturation.share is not None:
                 record[tag] = saturation.share
             if saturation.dead_units is not None:
-                record[f"dead_units/{tag.partition('/')[2]}"] = saturation.dead_units
+                record[f"dead_units/{name_in(tag)}"] = saturation.dead_units
         return record
 
     def _pictures(self, values: Mapping[str, Any], step: int) -> dict[str, Callable[[], Figure]]:
         return {
             f"saturation_map/{name}": partial(saturation_figure, title(name, step, saturation), saturation)
-            for name, saturation in ((tag.partition("/")[2], saturation) for tag, saturation in values.items())
+            for name, saturation in ((name_in(tag), saturation) for tag, saturation in values.items())
             if saturation.shown is not None and saturation.count
         }
 
@@ -121,8 +114,6 @@ class SaturationMap(SaturationInstrument):
 def title(name: str, step: int, saturation: Saturation) -> str:
     """Says of a map what it shows."""
     said = f"{name} at step {step}: {saturation.share or 0:.1%} saturated (white)"
-    return (
-        said
-        if saturation.always is None
-        else f"{said}, {int(saturation.always.sum())} of {len(saturation.always)} units dead"
-    )
+    if saturation.always is None:
+        return said
+    return f"{said}, {int(saturation.always.sum())} of {len(saturation.always)} units dead"

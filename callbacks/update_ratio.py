@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import torch
 from lightning.pytorch import Trainer
 from matplotlib.figure import Figure
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ from ._histogram import Histogram
 from ._observation import Observation
 from ._ranks import own_part
 from ._selection import choose_params
-from ._statistics import Moments, log10_ratio
+from ._statistics import Moments, log10_ratio, widened
 from ._tally import MomentTally
 
 REMEMBERED = 2000
@@ -130,8 +129,8 @@ class UpdateRatio(Instrument):
         for name, part in self._parts():
             if name not in before:  # had no shape then
                 continue
-            after = at_least_single(part)
-            now.tally(f"update/{name}", MomentTally).add(after - at_least_single(before.pop(name)))
+            after = widened(part)  # in a type that does not round the difference
+            now.tally(f"update/{name}", MomentTally).add(after - widened(before.pop(name)))
             now.tally(f"after/{name}", MomentTally).add(after)
 
     def _parts(self) -> Iterator[tuple[str, Tensor]]:
@@ -189,8 +188,3 @@ class UpdateRatio(Instrument):
     def _pictures(self, values: Mapping[str, Any], step: int) -> dict[str, Callable[[], Figure]]:
         lines = {name: line for name, line in self._ratios.items() if any(ratio is not None for ratio in line)}
         return {"update_ratio": partial(ratio_figure, f"updates up to step {step}", self._steps, lines)}
-
-
-def at_least_single(param: Tensor) -> Tensor:
-    """Returns a parameter as float32 or float64, so that a difference is not rounded to its own type."""
-    return param if param.dtype in (torch.float32, torch.float64) else param.float()

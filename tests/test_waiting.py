@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from fits import ALL, Regression, fit, tanh_net
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from callbacks import _hooks, _transfer
@@ -33,7 +33,7 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-class Counts(Callback):
+class Counts:
     """Keeps, for each step, what waited in the course of it and how many copies were made."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,12 +55,12 @@ class Counts(Callback):
 
         monkeypatch.setattr(Instrument, "_publish", published)
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+    def begin(self) -> None:
         self.mode.seen.clear()
         self.copies = 0
         self.mode.__enter__()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+    def end(self) -> None:
         self.mode.__exit__(None, None, None)
         self.steps.append((len(self.mode.seen), self.copies))
 
@@ -71,15 +71,14 @@ def counted(kind: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]
         monkeypatch.setattr(f"callbacks.{module}.on_host", lambda _: False)
     counts = Counts(monkeypatch)
     instrument = kind(every_n_steps=4, dense_start=False, figures=False, layers=["*"], params=["*"])
-    first, last = Counts.on_train_batch_start, Counts.on_train_batch_end
 
     class Before(Callback):
-        def on_train_batch_start(self, *what: Any, **named: Any) -> None:
-            first(counts, *what, **named)
+        def on_train_batch_start(self, *_: Any, **__: Any) -> None:
+            counts.begin()
 
     class After(Callback):
-        def on_train_batch_end(self, *what: Any, **named: Any) -> None:
-            last(counts, *what, **named)
+        def on_train_batch_end(self, *_: Any, **__: Any) -> None:
+            counts.end()
 
     fit(lambda: Regression(tanh_net()), [Before(), instrument, After()], max_steps=8)
     return counts.steps
