@@ -23,8 +23,8 @@ from ._tally import MomentTally
 REMEMBERED = 2000
 """Points of a line in the picture; when there are more, every other one is forgotten."""
 
-SCALE = "scale/change"
-"""Where it is noted how a gradient scaler's scale has changed in the step."""
+SCALE = "scale/lowered"
+"""Where it is noted whether a gradient scaler lowered its scale in the step."""
 
 
 class UpdateRatio(Instrument):
@@ -124,7 +124,7 @@ class UpdateRatio(Instrument):
     def _end(self, now: Observation) -> None:
         factor = self._scale.factor()
         if self._factor is not None and factor is not None:
-            now.tally(SCALE, MomentTally).add(factor - self._factor)
+            now.tally(SCALE, MomentTally).add((factor < self._factor).float())
         before, self._before = self._before, {}
         for name, part in self._parts():
             if name not in before:  # had no shape then
@@ -145,7 +145,7 @@ class UpdateRatio(Instrument):
         self._remember(now.step, found)
         ratios = {name: ratio for name, ratio in found.items() if ratio is not None}
         # A scaler that met an infinity takes no step and lowers its scale.
-        skipped = SCALE in values and values[SCALE].mean < 0
+        skipped = SCALE in values and values[SCALE].mean > 0
         self.unmoved = {
             name: self._why(name, values[f"update/{name}"], skipped) for name in found if name not in ratios
         }
