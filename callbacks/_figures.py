@@ -4,13 +4,13 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import torch
+import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ._histogram import Histogram
+from ._histogram import Floats, Histogram
 from ._saturation import Saturation
 
 POINTS = 100
@@ -152,11 +152,11 @@ def _range(histograms: Sequence[Histogram]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _density(histogram: Histogram, limits: tuple[float, float]) -> tuple[torch.Tensor, torch.Tensor]:
+def _density(histogram: Histogram, limits: tuple[float, float]) -> tuple[Floats, Floats]:
     """Edges and densities over the part of the axis where there are values."""
     low = max(limits[0], histogram.moments.low)
     high = min(limits[1], histogram.moments.high)
     if not low < high:  # a constant: a spike as wide as one point of the axis
         low, high = low - (limits[1] - limits[0]) / POINTS / 2, low + (limits[1] - limits[0]) / POINTS / 2
-    edges = torch.linspace(low, high, POINTS + 1, dtype=torch.float64)
+    edges = np.linspace(low, high, POINTS + 1)
     return edges, histogram.count_between(edges) / (histogram.moments.count * (edges[1] - edges[0]))

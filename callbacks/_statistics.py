@@ -1,12 +1,12 @@
 """What is measured of a tensor: figures of fixed size, whatever its shape, type and device.
 
-A measurement has two halves. On the tensor's device, and without waiting for it, a tensor becomes a few numbers
-(`sum_moments`, `count_bins`, ...). Once those are on the host they become a small frozen value (`Moments`, ...) that
-adds up: over the calls of a layer, the micro-batches of a step and the processes of a run.
+In main memory a tensor becomes a small frozen value (`Moments`, ...) at once. On a device it becomes, without waiting
+for that device, a few numbers (`sum_moments`, ...), which become that value once they are on the host. Values add up:
+over the calls of a layer, the micro-batches of a step and the processes of a run.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,8 +16,8 @@ from torch import Tensor
 SAFE = (1e-15, 1e15)
 """Magnitudes whose squares, and sums of them, neither overflow nor underflow in float32."""
 
-CHUNK = 2**18
-"""Elements looked at together on a CPU: what stays in its cache between two operations."""
+PIECE = 2**16
+"""Elements looked at together on a CPU: what stays in its cache while all is counted of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class Moments:
 
     @classmethod
     def of(cls, values: Tensor) -> "Moments":
-        """Measures a tensor at once, waiting for its device."""
-        return sum_moments(values).value()
+        """Measures a tensor in main memory."""
+        return measure_moments(Pieces(values))
 
     @property
     def std(self) -> float | None:
@@ -103,8 +103,92 @@ class MomentSums(NamedTuple):
         return Moments(count, scale * (shift + missed), scale * scale * deviations, low, high, nonfinite)
 
 
+class Pieces:
+    """A tensor in main memory, cut into pieces: flat, of float32 or float64, and small enough for the cache.
+
+    Args:
+        values: Any shape and strides, any floating point type.
+    """
+
+    def __init__(self, values: Tensor) -> None:
+        self.flat = values.detach().reshape(-1)
+        self.numel = self.flat.numel()
+        self.dtype = torch.float64 if values.dtype == torch.float64 else torch.float32
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self.numel <= PIECE:
+            return iter((widened(self.flat),))
+        return map(widened, self.flat.split(PIECE))
+
+    def whole(self) -> Tensor:
+        """Returns all of it at once."""
+        return widened(self.flat)
+
+
+class ChangePieces(Pieces):
+    """The difference of two tensors, taken in a type that does not round it, and never there as a whole.
+
+    Args:
+        after: Any floating point type.
+        before: Of the same type and shape.
+    """
+
+    def __init__(self, after: Tensor, before: Tensor) -> None:
+        super().__init__(after)
+        self.before = Pieces(before)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (after - before for after, before in zip(super().__iter__(), self.before, strict=True))
+
+    def whole(self) -> Tensor:
+        return super().whole() - self.before.whole()
+
+
+def measure_moments(pieces: Pieces, also: Callable[[Tensor], None] | None = None) -> Moments:
+    """Measures what is in main memory, in one pass where that does: the mean is no larger than the spread.
+
+    Args:
+        pieces: What to measure.
+        also: Is given every piece while it is in the cache.
+    """
+    if not pieces.numel:
+        return Moments()
+    low, high, total, squares = math.inf, -math.inf, 0.0, 0.0
+    for piece in pieces:
+        lowest, highest = torch.aminmax(piece)
+        low, high = min(low, float(lowest)), max(high, float(highest))
+        total += float(piece.sum())
+        squares += float(piece.dot(piece))
+        if also is not None:
+            also(piece)
+    magnitude = max(-low, high)
+    if not (math.isfinite(total + squares) and (magnitude == 0 or SAFE[0] < magnitude < SAFE[1])):
+        return sum_moments(pieces.whole()).value()
+    mean = total / pieces.numel
+    deviations = squares - total * mean
+    if low == high:  # exactly without spread, whatever the sums were rounded to
+        mean, deviations = low, 0.0
+    elif deviations < total * mean:  # the difference of two larger numbers has lost digits
+        mean, deviations = _around(mean, pieces)
+    return Moments(pieces.numel, mean, deviations, low, high)
+
+
+def _around(centre: float, pieces: Pieces) -> tuple[float, float]:
+    """Returns the mean, and the sum of squared deviations from it, by a second pass over deviations from a number."""
+    shift = float(next(iter(pieces)).new_tensor(centre))  # as it is rounded when it is subtracted
+    total = squares = 0.0
+    for piece in pieces:
+        deviations = piece - shift
+        total += float(deviations.sum())
+        squares += float(deviations.dot(deviations))
+    missed = total / pieces.numel
+    return shift + missed, max(0.0, squares - total * missed)
+
+
 def sum_moments(values: Tensor) -> MomentSums:
     """Sums up what `Moments` needs, in float32, or float64 for float64; waits for no device.
+
+    It has no look at the values from the host: non-finite ones are set aside, the others scaled to 1.
 
     Args:
         values: Any shape and strides, any floating point type.
@@ -112,28 +196,6 @@ def sum_moments(values: Tensor) -> MomentSums:
     flat = widened(values)
     if not flat.numel():
         return MomentSums(0, flat.new_zeros(6), torch.zeros((), dtype=torch.int64, device=flat.device))
-    if on_host(flat):
-        low, high = (float(end) for end in torch.aminmax(flat))
-        magnitude = max(-low, high)
-        if magnitude == 0 or SAFE[0] < magnitude < SAFE[1]:
-            return _sum_plain(flat, low, high)
-    return _sum_any(flat)
-
-
-def _sum_plain(flat: Tensor, low: float, high: float) -> MomentSums:
-    """For finite values that can be squared as they are: one pass for the mean, one for the deviations."""
-    shift = float(flat.mean())
-    total = squares = 0.0
-    for part in flat.split(CHUNK):
-        deviations = part - shift
-        total += float(deviations.sum())
-        squares += float(deviations.dot(deviations))
-    sums = torch.tensor([1.0, shift, total, squares, low, high], dtype=torch.float64)
-    return MomentSums(flat.numel(), sums, torch.zeros((), dtype=torch.int64))
-
-
-def _sum_any(flat: Tensor) -> MomentSums:
-    """For any values, without a look at them from the host: non-finite ones set aside, the others scaled to 1."""
     finite = flat.isfinite()
     nonfinite = flat.numel() - finite.sum()
     none = flat.new_tensor(math.inf)
@@ -163,13 +225,6 @@ def widened(values: Tensor) -> Tensor:
     """Flattens values and gives half precision and smaller types the range and precision of float32."""
     flat = values.detach().reshape(-1)
     return flat if flat.dtype in (torch.float32, torch.float64) else flat.float()
-
-
-def chunks(values: Tensor) -> Iterator[Tensor]:
-    """Cuts a tensor into flat, widened pieces: on a CPU as many as fit its cache, elsewhere one."""
-    flat = values.detach().reshape(-1)
-    for part in flat.split(CHUNK) if on_host(flat) else (flat,):
-        yield widened(part)
 
 
 def on_host(values: Tensor) -> bool:

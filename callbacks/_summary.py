@@ -65,8 +65,8 @@ def coarse_bins(histogram: Histogram) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         `(m,)` right edges, ascending, and `(m,)` counts, both float64. The first bin begins at the lowest value.
     """
-    left, right = histogram.left.numpy(), histogram.right.numpy()
-    counts = histogram.counts.numpy().astype(np.float64)
+    left, right = histogram.left, histogram.right
+    counts = histogram.counts.astype(np.float64)
     starts = np.flatnonzero(_begins(left, right, counts))
     return _with_gaps(left[starts], right[np.append(starts[1:], len(left)) - 1], np.add.reduceat(counts, starts))
 

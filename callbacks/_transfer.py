@@ -13,14 +13,14 @@ ALIGNED = 8
 
 
 class Pending(Protocol):
-    """A measurement whose numbers are still on a device."""
+    """A measurement whose numbers may still be on a device."""
 
     def tensors(self) -> list[Tensor]:
         """Returns the tensors that have to make the way."""
         ...
 
     def value(self, tensors: list[Tensor]) -> Any:
-        """Returns the measurement, given those tensors on the host."""
+        """Returns the measurement, given those tensors on the host; None if nothing was measured."""
         ...
 
 
@@ -29,10 +29,10 @@ Name = TypeVar("Name")
 
 def fetch(pending: Mapping[Name, Pending]) -> dict[Name, Any]:
     """Brings measurements to the host: one copy, and one wait, a device. Leaves out those that measured nothing."""
-    found = {name: measurement.tensors() for name, measurement in pending.items()}
-    waiting = {name: tensors for name, tensors in found.items() if tensors}
+    waiting = {name: measurement.tensors() for name, measurement in pending.items()}
     arrived = iter(to_host([tensor for tensors in waiting.values() for tensor in tensors]))
-    return {name: pending[name].value([next(arrived) for _ in tensors]) for name, tensors in waiting.items()}
+    values = {name: pending[name].value([next(arrived) for _ in tensors]) for name, tensors in waiting.items()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def to_host(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -17,7 +17,7 @@ from ._histogram import Histogram
 from ._observation import Observation
 from ._ranks import own_part
 from ._selection import choose_params
-from ._statistics import Moments, log10_ratio, widened
+from ._statistics import Moments, log10_ratio
 from ._tally import MomentTally
 
 REMEMBERED = 2000
@@ -129,9 +129,8 @@ class UpdateRatio(Instrument):
         for name, part in self._parts():
             if name not in before:  # had no shape then
                 continue
-            after = widened(part)  # in a type that does not round the difference
-            now.tally(f"update/{name}", MomentTally).add(after - widened(before.pop(name)))
-            now.tally(f"after/{name}", MomentTally).add(after)
+            now.tally(f"update/{name}", MomentTally).add_change(part, before.pop(name))
+            now.tally(f"after/{name}", MomentTally).add(part)
 
     def _parts(self) -> Iterator[tuple[str, Tensor]]:
         """Yields what this process has to measure of the parameters."""

@@ -58,7 +58,7 @@ class BreaksOnOne(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         if trainer.global_rank == 1 and trainer.global_step == 2:
-            _tally.count_bins = None  # type: ignore[assignment]
+            _tally.Histogram = None  # type: ignore[assignment]
 
 
 class Reports(Recorder):

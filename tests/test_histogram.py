@@ -10,20 +10,20 @@ from hypothesis import given
 from torch import Tensor
 from values import AWKWARD, any_tensor, float_dtypes
 
-from callbacks import _histogram
-from callbacks._histogram import AROUND_ZERO, BINS, EDGES, Histogram, count_bins
+from callbacks._bins import AROUND_ZERO, BINS, EDGES, count_bins
+from callbacks._histogram import Histogram
 
 Count = Callable[[Tensor], Tensor]
 
 
-def on_an_accelerator(values: Tensor) -> Tensor:
-    """What is done where a look at a number would wait for a device."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_histogram, "on_host", lambda _: False)
-        return count_bins(values)
+def in_main_memory(values: Tensor) -> Tensor:
+    """What is done piece by piece where values can be read without waiting."""
+    found, counts = Histogram.of(values), torch.zeros(BINS, dtype=torch.int64)
+    counts[torch.from_numpy(found.bins)] = torch.from_numpy(found.counts)
+    return counts
 
 
-BOTH = pytest.mark.parametrize("count", [count_bins, on_an_accelerator])
+BOTH = pytest.mark.parametrize("count", [in_main_memory, count_bins])
 
 
 def edges_by_hand() -> Iterator[float]:
@@ -64,7 +64,7 @@ def test_large_tensors(count: Count, dtype: torch.dtype) -> None:
 
 def test_edges_are_those_that_are_told() -> None:
     assert EDGES[AROUND_ZERO + 1 : -1].tolist() == list(edges_by_hand())
-    assert torch.equal(EDGES, -EDGES.flip(0))
+    assert np.array_equal(EDGES, -EDGES[::-1])
     assert len(EDGES) == BINS + 1
 
 
@@ -84,8 +84,7 @@ def test_keeps_every_value() -> None:
     assert int(found.counts.sum()) + found.nonfinite == len(AWKWARD)
 
 
-def test_nothing_waits_for_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_histogram, "on_host", lambda _: False)
+def test_nothing_waits_for_an_accelerator() -> None:
     assert count_bins(torch.empty(9, 9, device="meta")).shape == (BINS,)  # a device that has no numbers to read
 
 
@@ -101,19 +100,19 @@ def test_pooled_histograms_are_those_of_all(one: Tensor, other: Tensor) -> None:
 class TestCountBetween:
     def test_values_on_the_outermost_limits_are_counted(self) -> None:
         found = Histogram.of(torch.tensor([-1.0, -1.0, 0.0, 1.0, 1.0, 1.0]))
-        assert found.count_between(torch.linspace(-1, 1, 5, dtype=torch.float64)).sum() == pytest.approx(6)
+        assert found.count_between(np.linspace(-1, 1, 5)).sum() == pytest.approx(6)
 
     def test_agrees_with_numpy_to_a_bin(self) -> None:
         values = torch.tanh(torch.randn(20_000))
-        limits = torch.linspace(-1, 1, 21, dtype=torch.float64)
-        expected, _ = np.histogram(values.double().numpy(), limits.numpy())
+        limits = np.linspace(-1, 1, 21)
+        expected, _ = np.histogram(values.double().numpy(), limits)
         found = Histogram.of(values).count_between(limits)
         assert found.sum() == pytest.approx(20_000)
-        assert np.abs(found.numpy() - expected).max() < 0.02 * expected.max()
+        assert np.abs(found - expected).max() < 0.02 * expected.max()
 
     def test_values_outside_are_left_out(self) -> None:
         found = Histogram.of(torch.tensor([-5.0, 0.25, 0.75, 5.0]))
-        assert found.count_between(torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)).tolist() == [1, 1]
+        assert found.count_between([0.0, 0.5, 1.0]).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99, 1.0])

@@ -288,9 +288,9 @@ class TestAFailureOfOurs:
     @pytest.mark.parametrize(
         ("kind", "where"),
         [
-            (ActivationHistogram, "callbacks._tally.count_bins"),
-            (GradStats, "callbacks._tally.count_bins"),
-            (UpdateRatio, "callbacks._tally.sum_moments"),
+            (ActivationHistogram, "callbacks._tally.Histogram.of"),
+            (GradStats, "callbacks._tally.Histogram.of"),
+            (UpdateRatio, "callbacks._tally.measure_moments"),
             (SaturationMap, "callbacks._saturation.by_unit"),
         ],
     )
@@ -314,7 +314,7 @@ class TestAFailureOfOurs:
     def test_ends_no_training_where_warnings_are_errors(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr("callbacks._tally.count_bins", None)
+        monkeypatch.setattr("callbacks._tally.Histogram.of", None)
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)
             trainer, _ = fit(lambda: Regression(tanh_net()), [ActivationHistogram(every_n_steps=1)])
@@ -324,7 +324,7 @@ class TestAFailureOfOurs:
     def test_is_tried_again_in_the_next_fit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         instrument = ActivationHistogram(every_n_steps=1)
         with monkeypatch.context() as patch:
-            patch.setattr("callbacks._tally.count_bins", None)
+            patch.setattr("callbacks._tally.Histogram.of", None)
             with runtime_warnings() as warned:
                 fit(lambda: Regression(tanh_net()), [instrument])
             assert len(warned) == 1

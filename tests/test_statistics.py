@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 from values import any_tensor, float_dtypes
 
-from callbacks import _statistics
 from callbacks._statistics import Moments, log10_ratio, sum_moments
 
 Measure = Callable[[Tensor], Moments]
@@ -19,9 +18,7 @@ Measure = Callable[[Tensor], Moments]
 
 def on_an_accelerator(values: Tensor) -> Moments:
     """What is done where a look at a number would wait for a device."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_statistics, "on_host", lambda _: False)
-        return Moments.of(values)
+    return sum_moments(values).value()
 
 
 BOTH = pytest.mark.parametrize("measure", [Moments.of, on_an_accelerator])
@@ -98,8 +95,7 @@ def test_pooling_counts_the_distance_of_the_means() -> None:
     assert pooled.std == pytest.approx(torch.tensor([0.0] * 50 + [1.0] * 50).double().std().item())
 
 
-def test_reads_nothing_from_an_accelerator_before_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_statistics, "on_host", lambda _: False)
+def test_reads_nothing_from_an_accelerator_before_it_is_asked() -> None:
     meta = sum_moments(torch.empty(7, 3, device="meta"))  # a device that has no numbers to read
     assert meta.sums.shape == (6,)
 

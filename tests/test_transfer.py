@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from values import any_tensor
 
-from callbacks import _transfer
+from callbacks import _tally, _transfer
 from callbacks._tally import HistogramTally
 from callbacks._transfer import fetch, pack, to_host, unpack
 
@@ -25,7 +25,8 @@ def test_what_is_packed_is_unpacked(tensors: list[Tensor]) -> None:
 
 
 def test_one_copy_however_many_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_transfer, "on_host", lambda _: False)
+    for module in (_tally, _transfer):
+        monkeypatch.setattr(module, "on_host", lambda _: False)
     packed: list[int] = []
     monkeypatch.setattr(_transfer, "pack", lambda tensors: packed.append(len(tensors)) or pack(tensors))
     tallies = {name: HistogramTally() for name in "abc"}
