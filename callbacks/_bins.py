@@ -85,7 +85,7 @@ def count_bins(values: Tensor) -> Tensor:
     Returns:
         `(BINS,)` counts, int64, on the device of the values.
     """
-    flat = widened(values)
+    flat = widened(values.detach().reshape(-1))
     integer, mantissa, exponent, _ = LAYOUTS[flat.dtype]
     half = STEPS << exponent
     patterns = (flat.view(integer) >> (mantissa - STEPS.bit_length() + 1)).add_(half)

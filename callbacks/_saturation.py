@@ -1,12 +1,14 @@
 """Saturation: where an activation is so flat that its unit cannot learn from an example."""
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ._activations import Test
-from ._statistics import widened
+from ._statistics import PIECE, on_host
 
 SHOWN = (128, 512)
 """Examples and units that a map shows at most."""
@@ -62,52 +64,83 @@ class SaturationTally:
 
     def __init__(self, test: Test, unit_dim: int | None, shows: bool) -> None:
         self.test, self.unit_dim, self.shows = test, unit_dim, shows
+        self.seen: Saturation | None = None
+        """What has been measured in main memory."""
         self.numel = 0
         self.held: list[Tensor] = []
-        """Counts of saturated and of non-finite values, then masks of the units and of what is shown."""
+        """On a device, counts of saturated and of non-finite values, then masks of the units and of what is shown."""
         self.one_width = True
 
     def add(self, values: Tensor) -> None:
         """Counts in a tensor of any shape and floating point type."""
         if not values.numel():
             return
-        flat = widened(values)
-        finite = flat.isfinite()
-        saturated = self.test(values.detach().reshape(-1)) & finite
-        mask = by_unit(saturated.view(values.shape), self.unit_dim)  # (examples, units)
+        values = units_last(values.detach(), self.unit_dim)
+        if on_host(values):
+            self.measure(values)
+        else:
+            self.send(values)
+
+    def measure(self, values: Tensor) -> None:
+        """Counts in what is in main memory, piece by piece."""
+        shown = self.shown(values) if self.shows and self.seen is None else None
+        for part in values.split(max(1, PIECE * len(values) // values.numel())):
+            saturated, nonfinite = self._saturated(part)
+            always = torch.from_numpy(saturated.all(tuple(range(part.ndim - 1))))
+            found = Saturation(int(np.count_nonzero(saturated)), part.numel() - nonfinite, nonfinite, always, shown)
+            self.seen = found if self.seen is None else self.seen + found
+
+    def send(self, values: Tensor) -> None:
+        """Has a device count, and does not wait for it."""
+        finite = values.isfinite()
+        saturated = self.test(values) & finite
         self.numel += values.numel()
-        counts = torch.stack([mask.sum(), flat.numel() - finite.sum()])
-        always = mask.all(0)
+        counts = torch.stack([saturated.sum(), values.numel() - finite.sum()])
+        always = saturated.flatten(0, -2).all(0)
         if not self.held:
-            shown = mask[: SHOWN[0], : SHOWN[1]] if self.shows else mask[:0]
-            self.held = [counts, always, shown.clone()]
+            self.held = [counts, always, self.shown(values) if self.shows else always[:0]]
             return
         self.held[0] = self.held[0] + counts
         self.one_width &= len(always) == len(self.held[1])
         if self.one_width:
             self.held[1] = self.held[1] & always
 
+    def shown(self, values: Tensor) -> Tensor:
+        """`(examples, units)` which of the first values are: an image and a sequence give an example a place."""
+        places = values[0].numel() // values.shape[-1]
+        first = values[: math.ceil(SHOWN[0] / places)].flatten(0, -2)[: SHOWN[0], : SHOWN[1]]
+        return self.test(first) & first.isfinite()
+
+    def _saturated(self, part: Tensor) -> tuple[np.ndarray, int]:
+        """Returns which values are, and how many are not finite: where their sum is, all of them are."""
+        saturated = self.test(part)
+        if math.isfinite(float(part.sum(dtype=torch.promote_types(part.dtype, torch.float32)))):
+            return saturated.numpy(), 0
+        finite = part.isfinite()
+        return (saturated & finite).numpy(), part.numel() - int(finite.sum())
+
     def tensors(self) -> list[Tensor]:
         return self.held
 
-    def value(self, tensors: list[Tensor]) -> Saturation:
+    def value(self, tensors: list[Tensor]) -> Saturation | None:
+        """Returns what was counted, given those tensors on the host; None if nothing was."""
+        if not tensors:
+            return self.seen
         counts, always, shown = tensors
         saturated, nonfinite = counts.tolist()
-        return Saturation(
-            saturated,
-            self.numel - nonfinite,
-            nonfinite,
-            always if self.one_width else None,
-            shown if self.shows else None,
+        finite = self.numel - nonfinite
+        found = Saturation(
+            saturated, finite, nonfinite, always if self.one_width else None, shown if self.shows else None
         )
+        return found if self.seen is None else self.seen + found
 
 
-def by_unit(values: Tensor, unit_dim: int | None) -> Tensor:
-    """Lays values out as `(examples, units)`: images and sequences give an example a place."""
+def units_last(values: Tensor, unit_dim: int | None) -> Tensor:
+    """Returns a view of values with the axis of the units as the last, and one before it at least."""
     if values.ndim < 2:  # one unit, such as the output of `squeeze(-1)`
         return values.reshape(-1, 1)
     axis = unit_dim if unit_dim is not None else (1 if values.ndim >= 4 else -1)
-    return values.movedim(axis, -1).reshape(-1, values.shape[axis])
+    return values.movedim(axis, -1)
 
 
 def _both(one: Tensor | None, other: Tensor | None) -> Tensor | None:

@@ -193,7 +193,7 @@ def sum_moments(values: Tensor) -> MomentSums:
     Args:
         values: Any shape and strides, any floating point type.
     """
-    flat = widened(values)
+    flat = widened(values.detach().reshape(-1))
     if not flat.numel():
         return MomentSums(0, flat.new_zeros(6), torch.zeros((), dtype=torch.int64, device=flat.device))
     finite = flat.isfinite()
@@ -222,9 +222,8 @@ def power_of_two(magnitude: Tensor) -> Tensor:
 
 
 def widened(values: Tensor) -> Tensor:
-    """Flattens values and gives half precision and smaller types the range and precision of float32."""
-    flat = values.detach().reshape(-1)
-    return flat if flat.dtype in (torch.float32, torch.float64) else flat.float()
+    """Gives half precision and smaller types the range and precision of float32."""
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 
 def on_host(values: Tensor) -> bool:

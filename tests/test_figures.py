@@ -89,7 +89,9 @@ def test_ratios_have_their_guide_and_their_gaps() -> None:
 def test_saturated_is_white_units_across_examples_down() -> None:
     tally = SaturationTally(lambda h: h > 0.99, None, True)
     tally.add(torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 1.0]]))
-    (axes,) = saturation_figure("", tally.value(tally.tensors())).axes
+    found = tally.value(tally.tensors())
+    assert found is not None
+    (axes,) = saturation_figure("", found).axes
     (image,) = axes.images
     shown = image.get_array()
     assert shown is not None

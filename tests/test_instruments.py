@@ -291,7 +291,7 @@ class TestAFailureOfOurs:
             (ActivationHistogram, "callbacks._tally.Histogram.of"),
             (GradStats, "callbacks._tally.Histogram.of"),
             (UpdateRatio, "callbacks._tally.measure_moments"),
-            (SaturationMap, "callbacks._saturation.by_unit"),
+            (SaturationMap, "callbacks._saturation.units_last"),
         ],
     )
     def test_warns_once_and_lets_training_go_on(self, kind: Any, where: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ from hypothesis import given
 from torch import Tensor
 from values import any_tensor
 
-from callbacks._saturation import SHOWN, Saturation, SaturationTally, by_unit
+from callbacks import _saturation
+from callbacks._saturation import SHOWN, Saturation, SaturationTally, units_last
 from callbacks._statistics import widened
 
 
@@ -16,7 +17,9 @@ def count(values: Tensor, *more: Tensor, unit_dim: int | None = None, shows: boo
     tally = SaturationTally(lambda h: widened(h).abs() > 0.99, unit_dim, shows)
     for part in (values, *more):
         tally.add(part)
-    return tally.value(tally.tensors())
+    found = tally.value(tally.tensors())
+    assert found is not None
+    return found
 
 
 @given(values=any_tensor())
@@ -53,25 +56,46 @@ def test_units_that_change_in_number_have_no_dead_share() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "unit_dim", "laid_out"),
+    ("shape", "unit_dim", "axis"),
     [
-        ((), None, (1, 1)),
-        ((5,), None, (5, 1)),
-        ((4, 5), None, (4, 5)),
-        ((4, 7, 5), None, (28, 5)),
-        ((4, 5, 2, 3), None, (24, 5)),
-        ((4, 5, 2, 3, 2), None, (48, 5)),
-        ((4, 7, 5), 1, (20, 7)),
-        ((4, 5, 2, 3), -1, (40, 3)),
+        ((4, 5), None, 1),
+        ((4, 7, 5), None, 2),
+        ((4, 5, 2, 3), None, 1),
+        ((4, 5, 2, 3, 2), None, 1),
+        ((4, 7, 5), 1, 1),
+        ((4, 5, 2, 3), -1, 3),
+        ((4, 5), 0, 0),
     ],
 )
-def test_unit_axis(shape: tuple[int, ...], unit_dim: int | None, laid_out: tuple[int, int]) -> None:
-    values = torch.arange(math.prod(shape)).reshape(shape)
-    found = by_unit(values, unit_dim)
-    assert found.shape == laid_out
-    assert sorted(found.flatten().tolist()) == list(range(math.prod(shape)))
-    if values.ndim == 4 and unit_dim is None:
-        assert set(found[:, 2].tolist()) == set(values[:, 2].flatten().tolist())
+def test_unit_axis(shape: tuple[int, ...], unit_dim: int | None, axis: int) -> None:
+    values = torch.zeros(shape)
+    values.select(axis, 1).fill_(1.0)
+    always = count(values, unit_dim=unit_dim).always
+    assert always is not None
+    assert always.tolist() == [unit == 1 for unit in range(shape[axis])]
+
+
+@pytest.mark.parametrize("shape", [(), (5,)])
+def test_an_output_of_one_axis_is_one_unit(shape: tuple[int, ...]) -> None:
+    assert units_last(torch.zeros(shape), None).shape == (math.prod(shape), 1)
+
+
+@pytest.mark.parametrize("host", [True, False])
+@pytest.mark.parametrize("shape", [(700, 300), (40, 30, 12, 12), (3, 50_000, 2)])
+def test_beside_plain_comparisons(shape: tuple[int, ...], host: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_saturation, "on_host", lambda _: host)
+    values = torch.randn(shape)
+    values.select(1 if len(shape) == 4 else -1, 1).fill_(math.inf)
+    values.select(1 if len(shape) == 4 else -1, 0).fill_(2.0)
+    found = count(values, values, shows=True)
+    saturated = (values.abs() > 0.99) & (values != math.inf)
+    laid_out = saturated.permute(0, 2, 3, 1).reshape(-1, shape[1]) if len(shape) == 4 else saturated.flatten(0, -2)
+    assert (found.saturated, found.nonfinite) == (2 * int(saturated.sum()), 2 * int((values == math.inf).sum()))
+    assert found.count == 2 * values.numel() - found.nonfinite
+    assert found.always is not None
+    assert found.always.nonzero().flatten().tolist() == laid_out.all(0).nonzero().flatten().tolist()
+    assert found.shown is not None
+    assert torch.equal(found.shown, laid_out[: SHOWN[0], : SHOWN[1]])
 
 
 def test_shows_the_first_examples_and_units() -> None:
@@ -86,7 +110,7 @@ def test_shows_the_first_examples_and_units() -> None:
 
 def test_an_empty_batch_counts_for_nothing() -> None:
     assert count(torch.ones(0, 3), torch.zeros(2, 3)).dead_units == 0.0
-    assert SaturationTally(lambda h: h > 0, None, True).tensors() == []
+    assert SaturationTally(lambda h: h > 0, None, True).value([]) is None
 
 
 def test_processes_are_pooled() -> None:

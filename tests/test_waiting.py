@@ -67,7 +67,7 @@ class Counts:
 
 def counted(kind: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Waits and copies of each step, the optimizer's own and Lightning's left out."""
-    for module in ("_tally", "_transfer"):
+    for module in ("_tally", "_saturation", "_transfer"):
         monkeypatch.setattr(f"callbacks.{module}.on_host", lambda _: False)
     counts = Counts(monkeypatch)
     instrument = kind(every_n_steps=4, dense_start=False, figures=False, layers=["*"], params=["*"])
