@@ -48,8 +48,8 @@ def _histogram(histogram: Histogram) -> HistogramProto:
         num=moments.count,
         sum=moments.count * moments.mean,
         sum_squares=moments.norm**2,
-        bucket_limit=limits,
-        bucket=counts,
+        bucket_limit=limits.tolist(),
+        bucket=counts.tolist(),
     )
 
 
@@ -74,10 +74,10 @@ def coarse_bins(histogram: Histogram) -> tuple[np.ndarray, np.ndarray]:
 def _begins(left: np.ndarray, right: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Tells of each bin whether one of the joined bins begins with it."""
     width = (right[-1] - left[0]) or 1.0
-    cell = np.floor((left - left[0]) * (CELLS / width))
-    part = np.floor((np.cumsum(counts) - counts) * (PARTS / counts.sum()))
+    cell = ((left - left[0]) * (CELLS / width)).astype(np.int64)
+    part = ((counts.cumsum() - counts) * (PARTS / counts.sum())).astype(np.int64)
     begins = np.ones(len(left), dtype=bool)
-    begins[1:] = (np.diff(cell) != 0) | (np.diff(part) != 0)
+    begins[1:] = (cell[1:] != cell[:-1]) | (part[1:] != part[:-1])
     # One value is a bin without width; of the others, the first and the last stay alone.
     wide = np.flatnonzero(right > left)
     if len(wide):
@@ -88,5 +88,7 @@ def _begins(left: np.ndarray, right: np.ndarray, counts: np.ndarray) -> np.ndarr
 
 def _with_gaps(left: np.ndarray, right: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Puts an empty bin wherever one does not begin where the one before it ends."""
-    gaps = np.flatnonzero(left[1:] > right[:-1])
-    return np.insert(right, gaps + 1, left[gaps + 1]), np.insert(counts, gaps + 1, 0.0)
+    kept = np.ones(2 * len(left), dtype=bool)
+    kept[0], kept[2::2] = False, left[1:] > right[:-1]
+    limits = np.stack([left, right], axis=1).ravel()
+    return limits[kept], np.stack([np.zeros_like(counts), counts], axis=1).ravel()[kept]
