@@ -4,7 +4,6 @@ from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
@@ -18,6 +17,7 @@ from ._reach import out_of_sight, why_not
 from ._records import name_in
 from ._schedule import Schedule
 from ._selection import check_patterns
+from ._sketches import Sketch
 from ._transfer import fetch
 from ._warnings import warn
 
@@ -106,7 +106,7 @@ class Instrument(Callback):
         """Turns measurements into what is written, by tag."""
         raise NotImplementedError
 
-    def _pictures(self, values: Mapping[str, Any], step: int) -> dict[str, Callable[[], Figure]]:
+    def _pictures(self, values: Mapping[str, Any], step: int) -> dict[str, Callable[[], Sketch]]:
         """Returns what draws each picture, by tag."""
         return {}
 

@@ -1,26 +1,29 @@
-"""The pictures of the lecture: numbers in, matplotlib Figure out. Touches no state of pyplot."""
+"""The pictures of the lecture: numbers in, matplotlib Figure out. Touches no state of pyplot.
+
+This file needs nothing of the package, and is also the program of the process that draws: `python _figures.py`.
+"""
 
 import io
+import os
+import pickle
+import sys
+import threading
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any
 
-import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ._histogram import Floats, Histogram
-from ._saturation import Saturation
+IDLE = 60.0
+"""Seconds without a request after which the process that draws ends."""
 
 POINTS = 100
 """Points of a curve, as many as in the lecture."""
 
 MOST_CURVES = 12
 """Curves that can be told apart; of more, as many are drawn, evenly spread."""
-
-CENTRE = 0.9995
-"""Share of a layer's values, at either end, that the axis is made to hold."""
 
 GUIDE = -3.0
 """The lecture's rule of thumb: an update of a thousandth of the parameter."""
@@ -30,32 +33,28 @@ LONGEST_NAME = 28
 """Characters of a name in a legend; of a longer one its end is what tells it from others."""
 
 
-class Curve(NamedTuple):
-    """One line of a picture of densities: what it is of, what the legend adds, and the values."""
-
-    name: str
-    remark: str
-    histogram: Histogram
+Line = tuple[str, Sequence[float], Sequence[float]]
+"""What the legend says, and a curve's points."""
 
 
-def density_figure(title: str, axis: str, curves: Sequence[Curve]) -> Figure:
+def density_figure(
+    title: str, axis: str, limits: tuple[float, float], lines: Sequence[Line], of: int | None = None
+) -> Figure:
     """Draws how the values of each layer are spread, one curve a layer over one axis.
 
     Args:
         title: Over the picture.
         axis: What the values are.
-        curves: In the order of the layers; those without spread are left out.
+        limits: Of that axis.
+        lines: In the order of the layers.
+        of: How many there are, if these are some of them.
     """
     figure, axes = _empty_figure(title, has_legend=True)
-    drawn = evenly(curves)
-    limits = _range([curve.histogram for curve in drawn])
-    for number, curve in enumerate(drawn):
-        edges, density = _density(curve.histogram, limits)
-        label = f"{short(curve.name)}: {curve.remark}"
-        axes.plot((edges[1:] + edges[:-1]) / 2, density, label=label, color=_color(number, len(drawn)), lw=1.4)
+    for number, (label, values, densities) in enumerate(lines):
+        axes.plot(values, densities, label=label, color=_color(number, len(lines)), lw=1.4)
     axes.set(xlabel=axis, ylabel="density", xlim=limits)
     axes.set_ylim(bottom=0)
-    _add_legend(axes, len(curves))
+    _add_legend(axes, len(lines) if of is None else of)
     return figure
 
 
@@ -79,16 +78,15 @@ def ratio_figure(title: str, steps: Sequence[int], ratios: Mapping[str, Sequence
     return figure
 
 
-def saturation_figure(title: str, saturation: Saturation) -> Figure:
+def saturation_figure(title: str, shown: Sequence[Sequence[bool]]) -> Figure:
     """Draws which values are saturated, in white: units across, examples down.
 
     Args:
         title: Over the picture.
-        saturation: Of one layer, with `shown`.
+        shown: `(examples, units)`, an array.
     """
     figure, axes = _empty_figure(title, has_legend=False)
-    if saturation.shown is not None:
-        axes.imshow(saturation.shown.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     axes.set(xlabel="unit", ylabel="example")
     return figure
 
@@ -98,6 +96,16 @@ def render(figure: Figure) -> bytes:
     png = io.BytesIO()
     FigureCanvasAgg(figure).print_png(png)
     return png.getvalue()
+
+
+def draw(figure: str, arguments: Mapping[str, Any]) -> bytes:
+    """Returns one of these pictures as PNG.
+
+    Args:
+        figure: The name of its function.
+        arguments: That function's.
+    """
+    return render(FIGURES[figure](**arguments))
 
 
 def short(name: str) -> str:
@@ -144,19 +152,29 @@ def _color(number: int, of: int) -> tuple[float, float, float, float]:
     return colormaps["viridis"](0.92 * number / max(of - 1, 1))
 
 
-def _range(histograms: Sequence[Histogram]) -> tuple[float, float]:
-    """The values that all but the outermost few of every layer lie between."""
-    low = min((h.quantile(1 - CENTRE) for h in histograms), default=0.0)
-    high = max((h.quantile(CENTRE) for h in histograms), default=0.0)
-    room = 0.02 * (high - low) or 0.5 * abs(high) or 0.5
-    return low - room, high + room
+FIGURES = {function.__name__: function for function in (density_figure, ratio_figure, saturation_figure)}
 
 
-def _density(histogram: Histogram, limits: tuple[float, float]) -> tuple[Floats, Floats]:
-    """Edges and densities over the part of the axis where there are values."""
-    low = max(limits[0], histogram.moments.low)
-    high = min(limits[1], histogram.moments.high)
-    if not low < high:  # a constant: a spike as wide as one point of the axis
-        low, high = low - (limits[1] - limits[0]) / POINTS / 2, low + (limits[1] - limits[0]) / POINTS / 2
-    edges = np.linspace(low, high, POINTS + 1)
-    return edges, histogram.count_between(edges) / (histogram.moments.count * (edges[1] - edges[0]))
+def serve() -> None:
+    """Draws what is asked for on standard input, as pickled arguments of `draw`; ends with it, or when idle."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what anyone prints is no answer
+    while True:
+        rest = threading.Timer(IDLE, os._exit, (0,))
+        rest.daemon = True
+        rest.start()
+        try:
+            asked = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        rest.cancel()
+        try:
+            answer: bytes | str = draw(*asked)
+        except Exception as error:
+            answer = f"{type(error).__name__}: {error}"
+        pickle.dump(answer, answers)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,16 +1,11 @@
-"""Draws pictures beside the training, on a thread of its own."""
+"""Has pictures drawn beside the training, while it goes on."""
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-from matplotlib.figure import Figure
-
-from ._figures import render
-
-ONE_AT_A_TIME = threading.Lock()
-"""Four instruments that draw at once would leave the training a fifth of the interpreter."""
+from ._drawing import DRAWER
+from ._sketches import Sketch
 
 MOST_WAITING = 64
 """Pictures that may wait to be drawn; while there are more, those of later steps are left out, not waited for."""
@@ -25,13 +20,13 @@ class Picture(NamedTuple):
 
 
 class Painter:
-    """Draws on a thread, from numbers that change no more; hands out what is done."""
+    """Waits on a thread for pictures, made of numbers that change no more; hands out what is done."""
 
     def __init__(self) -> None:
         self._thread: ThreadPoolExecutor | None = None
         self._waiting: list[Future[Picture]] = []
 
-    def draw(self, tag: str, step: int, make: Callable[[], Figure]) -> None:
+    def draw(self, tag: str, step: int, make: Callable[[], Sketch]) -> None:
         """Takes a picture into work."""
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="training-diagnostics")
@@ -62,6 +57,5 @@ class Painter:
             self._thread = None
 
 
-def _paint(tag: str, step: int, make: Callable[[], Figure]) -> Picture:
-    with ONE_AT_A_TIME:
-        return Picture(tag, step, render(make()))
+def _paint(tag: str, step: int, make: Callable[[], Sketch]) -> Picture:
+    return Picture(tag, step, DRAWER.draw(make()))

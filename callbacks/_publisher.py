@@ -3,14 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from ._painter import Painter
 from ._schedule import Schedule
+from ._sketches import Sketch
 from ._summary import Record
 from ._writer import Writer
 
-Pictures = Callable[[], Mapping[str, Callable[[], Figure]]]
+Pictures = Callable[[], Mapping[str, Callable[[], Sketch]]]
 """Returns what draws each picture, by tag."""
 
 

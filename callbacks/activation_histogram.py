@@ -5,17 +5,16 @@ from functools import partial
 from typing import Any
 
 from lightning.pytorch import Trainer
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from ._activations import is_activation
-from ._figures import Curve, density_figure
 from ._histogram import Histogram
 from ._observation import Observation
 from ._records import name_in, spread_record
 from ._saturating import SaturationInstrument
 from ._saturation import Saturation
 from ._selection import choose_layers, unwrapped
+from ._sketches import Curve, Sketch, sketch_densities
 from ._tally import HistogramTally
 
 
@@ -78,13 +77,14 @@ class ActivationHistogram(SaturationInstrument):
     def _report(self, values: Mapping[str, Any], now: Observation) -> dict[str, float | Histogram]:
         return spread_record(values)
 
-    def _pictures(self, values: Mapping[str, Any], step: int) -> dict[str, Callable[[], Figure]]:
+    def _pictures(self, values: Mapping[str, Any], step: int) -> dict[str, Callable[[], Sketch]]:
         curves = []
         for tag, value in values.items():
             if isinstance(value, Histogram) and value.moments.count:
                 name = name_in(tag)
                 curves.append(Curve(name, remark(value, values.get(f"saturation/{name}")), value))
-        return {"activation_distribution": partial(density_figure, f"activations at step {step}", "activation", curves)}
+        title = f"activations at step {step}"
+        return {"activation_distribution": partial(sketch_densities, title, "activation", curves)}
 
 
 def remark(histogram: Histogram, saturation: Saturation | None) -> str:

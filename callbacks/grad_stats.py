@@ -7,19 +7,18 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from ._base import Instrument
-from ._figures import Curve, density_figure
 from ._gradient_scale import GradientScale
 from ._histogram import Histogram
 from ._observation import Observation
 from ._ranks import own_part
 from ._records import name_in, spread_record
 from ._selection import choose_layers, choose_params, named_params
+from ._sketches import Curve, Sketch, sketch_densities
 from ._statistics import Moments
 from ._tally import HistogramTally, MomentTally
 
@@ -147,7 +146,7 @@ class GradStats(Instrument):
             *(tag for tag in backward if tag.startswith("weight_grad/")),
         ]
 
-    def _pictures(self, values: Mapping[str, Any], step: int) -> dict[str, Callable[[], Figure]]:
+    def _pictures(self, values: Mapping[str, Any], step: int) -> dict[str, Callable[[], Sketch]]:
         layers = [
             Curve(name, f"mean {value.moments.mean:+.1e}, std {value.moments.std or 0:.1e}", value)
             for name, value in of_plot(values, "activation_grad")
@@ -161,7 +160,7 @@ class GradStats(Instrument):
             "weight_grad_distribution": ("gradients of parameters", params),
         }
         return {
-            tag: partial(density_figure, f"{what} at step {step}", "gradient", curves)
+            tag: partial(sketch_densities, f"{what} at step {step}", "gradient", curves)
             for tag, (what, curves) in found.items()
             if curves
         }

@@ -5,18 +5,17 @@ from functools import partial
 from typing import Any
 
 from lightning.pytorch import Trainer
-from matplotlib.figure import Figure
 from torch import nn
 
 from ._activations import is_activation
 from ._errors import InstrumentError
-from ._figures import saturation_figure
 from ._histogram import Histogram
 from ._observation import Observation
 from ._records import name_in
 from ._saturating import SaturationInstrument
 from ._saturation import Saturation
 from ._selection import choose_layers, unwrapped
+from ._sketches import Sketch, sketch_saturation
 
 
 class SaturationMap(SaturationInstrument):
@@ -103,9 +102,9 @@ class SaturationMap(SaturationInstrument):
                 record[f"dead_units/{name_in(tag)}"] = saturation.dead_units
         return record
 
-    def _pictures(self, values: Mapping[str, Any], step: int) -> dict[str, Callable[[], Figure]]:
+    def _pictures(self, values: Mapping[str, Any], step: int) -> dict[str, Callable[[], Sketch]]:
         return {
-            f"saturation_map/{name}": partial(saturation_figure, title(name, step, saturation), saturation)
+            f"saturation_map/{name}": partial(sketch_saturation, title(name, step, saturation), saturation)
             for name, saturation in ((name_in(tag), saturation) for tag, saturation in values.items())
             if saturation.shown is not None and saturation.count
         }

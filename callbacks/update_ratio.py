@@ -5,18 +5,17 @@ from functools import partial
 from typing import Any
 
 from lightning.pytorch import Trainer
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from ._base import Instrument
-from ._figures import ratio_figure
 from ._gradient_scale import GradientScale
 from ._histogram import Histogram
 from ._observation import Observation
 from ._ranks import own_part
 from ._selection import choose_params
+from ._sketches import Sketch, sketch_ratios
 from ._statistics import Moments, log10_ratio
 from ._tally import MomentTally
 
@@ -184,6 +183,6 @@ class UpdateRatio(Instrument):
             self._steps = self._steps[::2]
             self._ratios = {name: line[::2] for name, line in self._ratios.items()}
 
-    def _pictures(self, values: Mapping[str, Any], step: int) -> dict[str, Callable[[], Figure]]:
+    def _pictures(self, values: Mapping[str, Any], step: int) -> dict[str, Callable[[], Sketch]]:
         lines = {name: line for name, line in self._ratios.items() if any(ratio is not None for ratio in line)}
-        return {"update_ratio": partial(ratio_figure, f"updates up to step {step}", self._steps, lines)}
+        return {"update_ratio": partial(sketch_ratios, f"updates up to step {step}", self._steps, lines)}

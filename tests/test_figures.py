@@ -5,30 +5,34 @@ import sys
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from callbacks._figures import (
+    FIGURES,
     MOST_CURVES,
     POINTS,
-    Curve,
-    density_figure,
     evenly,
     ratio_figure,
     render,
-    saturation_figure,
     short,
 )
 from callbacks._histogram import Histogram
 from callbacks._saturation import SaturationTally
+from callbacks._sketches import Curve, Sketch, sketch_densities, sketch_saturation
 
 
 def curve(name: str, values: torch.Tensor) -> Curve:
     return Curve(name, "mean +0.00", Histogram.of(values))
 
 
+def drawn(sketch: Sketch) -> Figure:
+    return FIGURES[sketch.figure](**sketch.arguments)
+
+
 class TestDensity:
     def test_each_curve_covers_an_area_of_one(self) -> None:
         layers = [curve("a", torch.tanh(torch.randn(5000))), curve("b", torch.tanh(3 * torch.randn(5000)))]
-        (axes,) = density_figure("activations at step 0", "activation", layers).axes
+        (axes,) = drawn(sketch_densities("activations at step 0", "activation", layers)).axes
         for line in axes.lines:
             x, y = (np.asarray(axis, dtype=float) for axis in line.get_data())
             assert len(x) == POINTS
@@ -43,7 +47,7 @@ class TestDensity:
             "mean -0.06, std 0.75, saturated 10.3%",
             Histogram.of(torch.randn(99)),
         )
-        figure = density_figure("", "", [layer])
+        figure = drawn(sketch_densities("", "", [layer]))
         render(figure)
         legend = figure.axes[0].get_legend()
         assert legend is not None
@@ -51,31 +55,31 @@ class TestDensity:
 
     def test_an_outlier_does_not_squeeze_the_rest(self) -> None:
         values = torch.cat([torch.randn(100_000), torch.tensor([1e4])])
-        (axes,) = density_figure("", "", [curve("a", values)]).axes
+        (axes,) = drawn(sketch_densities("", "", [curve("a", values)])).axes
         assert axes.get_xlim()[1] < 10
 
     @pytest.mark.parametrize(
         "values", [torch.zeros(5), torch.full((7,), 3.0), torch.tensor([1.0]), torch.tensor([1e30, -1e30])]
     )
     def test_values_without_spread(self, values: torch.Tensor) -> None:
-        assert render(density_figure("", "", [curve("a", values)]))[:4] == b"\x89PNG"
+        assert render(drawn(sketch_densities("", "", [curve("a", values)])))[:4] == b"\x89PNG"
 
     def test_of_many_layers_some_are_drawn(self) -> None:
         layers = [curve(str(i), torch.randn(50)) for i in range(100)]
-        (axes,) = density_figure("", "", layers).axes
+        (axes,) = drawn(sketch_densities("", "", layers)).axes
         assert len(axes.lines) == MOST_CURVES
         legend = axes.get_legend()
         assert legend is not None
         assert legend.get_title().get_text() == "12 of 100"
 
     def test_names_that_begin_with_an_underscore_stay_in_the_legend(self) -> None:
-        (axes,) = density_figure("", "", [curve("_act", torch.randn(50))]).axes
+        (axes,) = drawn(sketch_densities("", "", [curve("_act", torch.randn(50))])).axes
         legend = axes.get_legend()
         assert legend is not None
         assert [text.get_text() for text in legend.get_texts()] == ["_act: mean +0.00"]
 
     def test_nothing_to_draw(self) -> None:
-        assert render(density_figure("", "", []))
+        assert render(drawn(sketch_densities("", "", [])))
 
 
 def test_ratios_have_their_guide_and_their_gaps() -> None:
@@ -91,7 +95,7 @@ def test_saturated_is_white_units_across_examples_down() -> None:
     tally.add(torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 1.0]]))
     found = tally.value(tally.tensors())
     assert found is not None
-    (axes,) = saturation_figure("", found).axes
+    (axes,) = drawn(sketch_saturation("", found)).axes
     (image,) = axes.images
     shown = image.get_array()
     assert shown is not None
@@ -107,6 +111,6 @@ def test_names_keep_their_ends() -> None:
 
 
 def test_no_state_of_pyplot_is_touched() -> None:
-    assert render(density_figure("", "", [curve("a", torch.randn(9))]))
+    assert render(drawn(sketch_densities("", "", [curve("a", torch.randn(9))])))
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         assert not pyplot.get_fignums()

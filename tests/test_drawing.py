@@ -1,0 +1,97 @@
+"""The process that draws: whatever becomes of it, there are pictures, and training goes on."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from callbacks import _drawing, _figures
+from callbacks._drawing import Drawer
+from callbacks._sketches import Sketch, sketch_ratios
+
+SKETCH = sketch_ratios("updates", [0, 1, 2], {"w": [-2.0, None, -3.5]})
+
+
+@pytest.fixture
+def drawer() -> Iterator[Drawer]:
+    drawer = Drawer()
+    yield drawer
+    drawer.close()
+
+
+def test_the_picture_is_that_of_this_process(drawer: Drawer) -> None:
+    assert drawer.draw(SKETCH) == _figures.draw(*SKETCH)
+    assert not drawer._here
+    process = drawer._process
+    drawer.draw(SKETCH)
+    assert drawer._process is process  # one for all pictures
+
+
+def test_what_cannot_be_drawn_is_told(drawer: Drawer) -> None:
+    with pytest.raises(RuntimeError, match="KeyError"):
+        drawer.draw(Sketch("no_figure", {}))
+    assert drawer.draw(SKETCH)[:4] == b"\x89PNG"  # and the next is drawn there again
+    assert not drawer._here
+
+
+def test_one_that_has_ended_is_followed_by_another(drawer: Drawer) -> None:
+    drawer.draw(SKETCH)
+    assert drawer._process is not None
+    drawer._process.kill()
+    drawer._process.wait()
+    assert drawer.draw(SKETCH)[:4] == b"\x89PNG"
+    assert not drawer._here
+
+
+@pytest.mark.parametrize("program", ["import sys", "print('no answer')", "import time; time.sleep(60)"])
+def test_where_none_answers_pictures_are_drawn_here(
+    drawer: Drawer, program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.py").write_text(program)
+    monkeypatch.setattr(_drawing, "DRAWS_WITHIN", 0.5)
+    monkeypatch.setattr(_figures, "__file__", str(tmp_path / "broken.py"))
+    assert drawer.draw(SKETCH)[:4] == b"\x89PNG"
+    assert drawer._here
+
+
+def test_where_none_can_be_started_pictures_are_drawn_here(drawer: Drawer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert drawer.draw(SKETCH)[:4] == b"\x89PNG"
+    assert drawer._here
+
+
+def test_a_frozen_program_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert Drawer()._here
+
+
+def test_ends_when_idle(drawer: Drawer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Path(_figures.__file__).read_text().replace("IDLE = 60.0", "IDLE = 0.3")
+    (tmp_path / "impatient.py").write_text(program)
+    monkeypatch.setattr(_figures, "__file__", str(tmp_path / "impatient.py"))
+    drawer.draw(SKETCH)
+    assert drawer._process is not None
+    assert drawer._process.wait(timeout=20) == 0
+
+
+def test_ends_with_the_process_that_asks() -> None:
+    program = (
+        "from callbacks._drawing import DRAWER; from callbacks._sketches import sketch_ratios; import os;"
+        "DRAWER.draw(sketch_ratios('', [0], {})); print(DRAWER._process.pid, flush=True); os._exit(0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    for _ in range(200):
+        state = subprocess.run(["ps", "-o", "stat=", "-p", done.stdout.strip()], capture_output=True, text=True).stdout
+        if not state or state.startswith("Z"):  # where nobody has asked yet how it ended
+            return
+        time.sleep(0.05)
+    pytest.fail("it is still there")
+
+
+def test_nothing_of_the_package_is_needed_to_draw() -> None:
+    """Else its process would take seconds, and the memory of PyTorch, to begin."""
+    program = f"import runpy, sys; runpy.run_path({_figures.__file__!r}); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-P", "-c", program], check=True)
