@@ -18,7 +18,7 @@ CELLS, PARTS = 40, 16
 TensorBoard draws 30 bins, and takes its time for each byte: it computes a checksum in Python.
 """
 
-RGBA = 4
+RGB = 3
 
 
 def summary_of_record(record: Record) -> Summary:
@@ -29,7 +29,7 @@ def summary_of_record(record: Record) -> Summary:
 def summary_of_picture(picture: Picture) -> Summary:
     """Returns a picture as a message."""
     width, height = struct.unpack(">2I", picture.png[16:24])  # where every PNG has them
-    image = Summary.Image(height=height, width=width, colorspace=RGBA, encoded_image_string=picture.png)
+    image = Summary.Image(height=height, width=width, colorspace=RGB, encoded_image_string=picture.png)
     return Summary(value=[Summary.Value(tag=picture.tag, image=image)])
 
 
