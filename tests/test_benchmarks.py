@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[1]
     [
         (["notes_table.py", "--steps=5", "--lessons", "naive", "batchnorm"], ["naive", "batchnorm", "first batch"]),
         (["training_speed.py", "--rounds=1", "--steps=30", "--pieces"], ["raw loop", "our fit", "manual optimization"]),
+        (["growth.py", "--rounds=1", "--steps=1", "--networks", "layers x 2", "--memory-of"], ["layers x 2"]),
+        (["growth.py", "--fit", "mlp", "ours, all four"], ["."]),
         (["overhead.py", "--workloads=mlp", "--rounds=1", "--steps=2"], ["bare", "ours, all four", "wandb.watch"]),
     ],
     ids=lambda value: value[0],

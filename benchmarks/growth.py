@@ -1,0 +1,107 @@
+"""How the cost of a look grows with the network, and what memory it takes.
+
+    python benchmarks/growth.py                     both tables, about four minutes on one thread
+    python benchmarks/growth.py --rounds 1 --steps 1 --networks "layers x 2" --memory-of      to see that it works
+
+Growth: all four instruments at every step, without pictures, on a stack of tanh layers; rows are interleaved, and a
+figure is the median over rounds of the median over steps, less that of the bare fit of the same network.
+
+Memory: the most that a process of its own ever held (its resident set), with and without them. Linux only.
+"""
+
+import argparse
+import logging
+import statistics
+import subprocess
+import sys
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from overhead import WAYS, WORKLOADS, Workload, measure
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+BASE = {"layers": 10, "width": 128, "batch": 64}
+STACKS: dict[str, dict[str, int]] = {
+    "10 layers of 128, batch 64": BASE,
+    "layers x 2": BASE | {"layers": 20},
+    "parameters x 4 (width x 2)": BASE | {"width": 256},
+    "batch x 2": BASE | {"batch": 128},
+    "100 layers": BASE | {"layers": 100},
+    "1000 layers": BASE | {"layers": 1000},
+}
+
+
+def stack(layers: int, width: int, batch: int) -> Workload:
+    """A network of tanh layers, and a batch for it."""
+    blocks = [part for _ in range(layers) for part in (nn.Linear(width, width), nn.Tanh())]
+    net = nn.Sequential(*blocks, nn.Linear(width, 10))
+    return Workload(net, lambda: (torch.randn(batch, width), torch.randint(10, (batch,))))
+
+
+def growth(networks: list[str], rounds: int, steps: int) -> Table:
+    """What each network's look costs, also in units of the first's."""
+    times: dict[tuple[str, str], list[float]] = {}
+    for _ in range(rounds):
+        for name in networks:
+            WORKLOADS[name] = partial(stack, **STACKS[name])
+            for way in ("bare", "ours, all four"):
+                times.setdefault((name, way), []).append(measure(name, way, steps)[0])
+    found = Table("network", "ms a step, bare", "ms added by a look", "x first", "ms a layer", title="growth")
+    added: dict[str, float] = {}
+    for name in networks:
+        bare = statistics.median(times[name, "bare"])
+        added[name] = statistics.median(times[name, "ours, all four"]) - bare
+        ratio = added[name] / next(iter(added.values()))
+        a_layer = added[name] / STACKS[name]["layers"]
+        found.add_row(name, f"{bare:.1f}", f"{added[name]:.1f}", f"{ratio:.2f}", f"{a_layer:.2f}")
+    return found
+
+
+def memory(workload: str) -> Table:
+    """The most that a fit ever held, by way of looking."""
+    found = Table("way", "MB at most", "MB added", title=f"memory, {workload}")
+    bare = 0.0
+    for way in ("bare", "ours, all four", "add_histogram (bolts)", "wandb.watch"):
+        command = [sys.executable, __file__, "--fit", workload, way]
+        held = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+        bare = bare or held
+        found.add_row(way, f"{held:.0f}", f"{held - bare:.0f}")
+    return found
+
+
+def fit_and_tell(workload: str, way: str) -> None:
+    """Fits once in this process, and prints the most it has held, in MB."""
+    measure(workload, way, steps=4)
+    # What `getrusage` tells begins with what the process that started this one held.
+    status = Path("/proc/self/status").read_text()
+    print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--networks", nargs="+", choices=STACKS, default=list(STACKS))
+    parser.add_argument("--memory-of", nargs="*", choices=WORKLOADS, default=["gpt10m", "resnet18"])
+    parser.add_argument("--fit", nargs=2, help=argparse.SUPPRESS)
+    given: Any = parser.parse_args()
+    torch.set_num_threads(1)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    if given.fit:
+        assert given.fit[1] in WAYS
+        fit_and_tell(*given.fit)
+        return
+    console = Console(width=110)
+    console.print(growth(given.networks, given.rounds, given.steps))
+    for workload in given.memory_of:
+        console.print(memory(workload))
+
+
+if __name__ == "__main__":
+    main()
