@@ -30,10 +30,10 @@ def why_not(trainer: Trainer) -> str | None:
 def out_of_sight(root: nn.Module, layers: Mapping[str, nn.Module]) -> set[str]:
     """Returns the names of the layers whose calls no hook sees.
 
-    What is compiled has no hooks but those that were there when it was. Those would be compiled along: the compiler then
-    keeps other values in memory and rounds others, so that weights are no longer those of a training without; and where
-    a due step went around the compiled code, dropout would draw other numbers. TorchScript has no hooks. A compiled
-    module as a whole can be seen, its layers cannot.
+    What is compiled has no hooks but those that were there when it was. Those would be compiled along: the compiler
+    then keeps other values in memory and rounds others, so that weights are no longer those of a training without; and
+    where a due step went around the compiled code, dropout would draw other numbers. TorchScript has no hooks. A
+    compiled module as a whole can be seen, its layers cannot.
     """
     everything = getattr(root, "_compiler_ctx", None) is not None  # Lightning's note on a module compiled as a whole
     hidden: set[nn.Module] = set(root.modules()) if everything else set()

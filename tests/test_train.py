@@ -255,24 +255,27 @@ class TestMistakes:
         assert "Traceback" not in done.err
 
 
+def four_hundred_steps(*more: str) -> list[str]:
+    options = ["--trainer.max_steps=400", "--trainer.val_check_interval=50", *more]
+    return command("fit", f"--config={ROOT / 'configs' / 'kaiming.yaml'}", *options)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    subprocess.run(four_hundred_steps(), cwd=folder, check=True, capture_output=True, timeout=120)
+    return folder
+
+
+@pytest.mark.slow
 class TestStopped:
     """Processes that are stopped for real go on to the same weights."""
 
-    STEPS = 400
-
-    def fit(self, folder: Path, *more: str) -> list[str]:
-        options = [f"--trainer.max_steps={self.STEPS}", "--trainer.val_check_interval=50", *more]
-        return command("fit", f"--config={ROOT / 'configs' / 'kaiming.yaml'}", *options)
-
     @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-    def test_goes_on_to_the_same_weights_and_charts(self, tmp_path: Path, how: signal.Signals) -> None:
-        whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-        for folder in (whole, stopped):
-            folder.mkdir()
-        subprocess.run(self.fit(whole), cwd=whole, check=True, capture_output=True, timeout=120)
-
-        last = VERSION / "checkpoints" / "last.ckpt"
-        process = subprocess.Popen(self.fit(stopped), cwd=stopped, stderr=subprocess.PIPE, text=True)
+    def test_goes_on_to_the_same_weights_and_charts(self, whole: Path, tmp_path: Path, how: signal.Signals) -> None:
+        last, stopped = VERSION / "checkpoints" / "last.ckpt", tmp_path
+        process = subprocess.Popen(four_hundred_steps(), cwd=stopped, stderr=subprocess.PIPE, text=True)
         while not (stopped / last).exists():
             assert process.poll() is None, "ended before its first checkpoint"
             time.sleep(0.01)
@@ -283,9 +286,8 @@ class TestStopped:
         if how != signal.SIGKILL:
             assert process.returncode == 128 + how
             assert f"--ckpt_path {last}" in said
-        subprocess.run(
-            self.fit(stopped, f"--ckpt_path={last}"), cwd=stopped, check=True, capture_output=True, timeout=120
-        )
+        again = four_hundred_steps(f"--ckpt_path={last}")
+        subprocess.run(again, cwd=stopped, check=True, capture_output=True, timeout=120)
 
         ends = [torch.load(folder / last, weights_only=True) for folder in (whole, stopped)]
         for name, value in ends[0]["state_dict"].items():
