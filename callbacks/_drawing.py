@@ -18,6 +18,9 @@ from ._sketches import Sketch
 DRAWS_WITHIN = 120.0
 """Seconds that a picture may take: the first of a machine may have to look for its fonts."""
 
+TRIES = 2
+"""It may have been ending, for want of work, when it was asked."""
+
 ENDS_WITHIN = 5.0
 """Seconds that the process may take to end."""
 
@@ -31,7 +34,6 @@ class Drawer:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._owner = os.getpid()
         # A program frozen into one file would begin anew.
         self._here = not sys.executable or hasattr(sys, "frozen")
 
@@ -42,21 +44,22 @@ class Drawer:
             RuntimeError: If it cannot be drawn.
         """
         with self._lock:
-            if not self._here:
+            for _ in range(0 if self._here else TRIES):
                 try:
                     answer = self._ask(sketch)
                 except (OSError, EOFError, pickle.UnpicklingError):
-                    self._here = True
-                else:
-                    if isinstance(answer, bytes):
-                        return answer
-                    raise RuntimeError(answer)
+                    self.close()
+                    continue
+                if isinstance(answer, bytes):
+                    return answer
+                raise RuntimeError(answer)
+            self._here = True
             return _figures.draw(*sketch)
 
     def close(self) -> None:
-        """Ends the process, if there is one, and if it is not that of a process this one was forked from."""
+        """Ends the process, if there is one."""
         process, self._process = self._process, None
-        if process is None or self._owner != os.getpid():
+        if process is None:
             return
         for stream in (process.stdin, process.stdout):
             if stream is not None:
@@ -67,6 +70,10 @@ class Drawer:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+    def after_fork(self) -> None:
+        """Begins anew in a forked process; what it was forked with is kept, for what is dropped is flushed."""
+        self._of_parent, self._lock, self._process = self._process, threading.Lock(), None
 
     def _ask(self, sketch: Sketch) -> bytes | str:
         """Returns a picture, or what went wrong with it."""
@@ -84,10 +91,9 @@ class Drawer:
             watch.cancel()
 
     def _running(self) -> "subprocess.Popen[bytes]":
-        if self._process is not None and (self._owner != os.getpid() or self._process.poll() is not None):
-            self.close()  # another's, or gone for want of work
+        if self._process is not None and self._process.poll() is not None:
+            self.close()  # gone for want of work
         if self._process is None:
-            self._owner = os.getpid()
             self._process = subprocess.Popen(
                 # Without the folder of this file on its path, where names are those of modules of Python's own.
                 [sys.executable, "-P", _figures.__file__],
@@ -103,3 +109,5 @@ class Drawer:
 DRAWER = Drawer()
 """That of this process: whatever the number of instruments and fits, pictures are drawn one by one."""
 atexit.register(DRAWER.close)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=DRAWER.after_fork)

@@ -1,5 +1,6 @@
 """The process that draws: whatever becomes of it, there are pictures, and training goes on."""
 
+import os
 import subprocess
 import sys
 import time
@@ -66,6 +67,19 @@ def test_where_none_can_be_started_pictures_are_drawn_here(drawer: Drawer, monke
 def test_a_frozen_program_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     assert Drawer()._here
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_process_has_one_of_its_own() -> None:
+    program = (
+        "from callbacks._drawing import DRAWER; from callbacks._sketches import sketch_ratios; import os;"
+        "sketch = sketch_ratios('', [0], {}); DRAWER.draw(sketch); mine = DRAWER._process.pid; DRAWER._lock.acquire();"
+        "child = os.fork();"
+        "child or os._exit(not (DRAWER.draw(sketch) and DRAWER._process.pid != mine and not DRAWER._here));"
+        "DRAWER._lock.release(); assert os.waitpid(child, 0)[1] == 0; DRAWER.draw(sketch);"
+        "assert DRAWER._process.pid == mine"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, timeout=60)
 
 
 def test_ends_when_idle(drawer: Drawer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
