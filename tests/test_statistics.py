@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from values import any_tensor, float_dtypes
 
-from callbacks._statistics import Moments, log10_ratio, sum_moments
+from callbacks._statistics import PIECE, Moments, log10_ratio, sum_moments
 
 Measure = Callable[[Tensor], Moments]
 
@@ -54,6 +54,14 @@ def test_large_tensors(measure: Measure, dtype: torch.dtype) -> None:
     values = (torch.randn(700, 1001) * 3 + 5).to(dtype)
     expect_twin(measure(values), values)
     expect_twin(measure(values.t()[::3]), values.t()[::3])
+
+
+@BOTH
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_one_that_is_not_finite_in_a_large_tensor(measure: Measure, value: float) -> None:
+    values = torch.randn(3 * PIECE)
+    values[PIECE + 5] = value
+    expect_twin(measure(values), values)
 
 
 @BOTH

@@ -118,6 +118,13 @@ class TestCoarseBins:
         _, counts = coarse_bins(Histogram.of(values))
         assert counts[-1] == 5  # of 10 009: nowhere near a share that would get a bin of its own
 
+    def test_where_there_are_no_values_the_bin_is_empty(self) -> None:
+        values = torch.cat([torch.linspace(-1, -0.9, 500), torch.linspace(0.9, 1, 500)])
+        limits, counts = coarse_bins(Histogram.of(values))
+        (gap,) = np.flatnonzero(counts == 0)
+        assert limits[gap - 1] == pytest.approx(-0.9, abs=0.01)
+        assert limits[gap] == pytest.approx(0.9, abs=0.01)
+
 
 class Pictures(Numbers):
     """One that takes pictures, too."""
