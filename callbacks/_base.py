@@ -29,9 +29,9 @@ class Instrument(Callback):
     """A diagnostic of a training: looks at the steps that are due and lets the others pass.
 
     The life of a due step: `_begin` before each of its batches, `_see` whenever a layer is called, `_before_update`
-    once gradients are complete, `_end` once the parameters have moved. What these measure stays on the device until
-    then; after that it makes its way to the host in one copy, `_report` turns it into numbers, and they are kept in
-    `latest` and written.
+    once gradients are complete, `_end` once the parameters have moved. What these measure on a device stays there
+    until then; after that it makes its way to the host in one copy, `_report` turns it into numbers, and they are kept
+    in `latest` and written.
     """
 
     def __init__(

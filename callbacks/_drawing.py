@@ -1,7 +1,7 @@
 """Has pictures drawn in a process of their own.
 
 matplotlib holds the interpreter for a tenth of a second a picture, and bears no second thread that draws, such as a
-training that logs pictures of its own.
+training that logs pictures of its own. Pictures there have matplotlib's own settings, not those of the training.
 """
 
 import atexit
@@ -11,31 +11,31 @@ import pickle
 import subprocess
 import sys
 import threading
+from typing import Any, BinaryIO
 
 from . import _figures
 from ._sketches import Sketch
+from ._warnings import warn
 
-DRAWS_WITHIN = 120.0
+DRAWS_WITHIN = 30.0
 """Seconds that a picture may take: the first of a machine may have to look for its fonts."""
 
 TRIES = 2
 """It may have been ending, for want of work, when it was asked."""
 
-ENDS_WITHIN = 5.0
-"""Seconds that the process may take to end."""
-
 
 class Drawer:
     """Draws one picture at a time, in a process that lasts as long as pictures are asked for.
 
-    Where no process can be had, it draws in this one.
+    Where no process can be had, as on Windows, it draws in this one.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._answers: BinaryIO | None = None
         # A program frozen into one file would begin anew.
-        self._here = not sys.executable or hasattr(sys, "frozen")
+        self._here = os.name != "posix" or not sys.executable or hasattr(sys, "frozen")
 
     def draw(self, sketch: Sketch) -> bytes:
         """Returns a picture as PNG.
@@ -44,49 +44,53 @@ class Drawer:
             RuntimeError: If it cannot be drawn.
         """
         with self._lock:
-            for _ in range(0 if self._here else TRIES):
-                try:
-                    answer = self._ask(sketch)
-                except (OSError, EOFError, pickle.UnpicklingError):
-                    self.close()
-                    continue
-                if isinstance(answer, bytes):
-                    return answer
+            answer = None if self._here else self._ask_patiently(sketch)
+            if answer is None:
+                return _figures.draw(*sketch)
+            if isinstance(answer, str):
                 raise RuntimeError(answer)
-            self._here = True
-            return _figures.draw(*sketch)
+            return answer
 
     def close(self) -> None:
-        """Ends the process, if there is one."""
+        """Ends the process, if there is one: it has nothing to lose."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):  # where it has gone already
-                    stream.close()
-        try:
-            process.wait(ENDS_WITHIN)
-        except subprocess.TimeoutExpired:
+        if process is not None:
             process.kill()
             process.wait()
+        for stream in (process.stdin if process else None, self._answers):
+            if stream is not None:
+                with contextlib.suppress(OSError):  # where there is nobody to take the rest
+                    stream.close()
 
     def after_fork(self) -> None:
         """Begins anew in a forked process; what it was forked with is kept, for what is dropped is flushed."""
-        self._of_parent, self._lock, self._process = self._process, threading.Lock(), None
+        self._of_parent = self._process, self._answers
+        self._lock, self._process = threading.Lock(), None
+
+    def _ask_patiently(self, sketch: Sketch) -> bytes | str | None:
+        """Returns a picture, what went wrong with it, or None if there is nobody to draw."""
+        for last in range(TRIES - 1, -1, -1):
+            try:
+                return self._ask(sketch)
+            except Exception as error:
+                self.close()
+                if not last:
+                    self._here = True
+                    why = f"{type(error).__name__}: {error}"
+                    warn(f"Pictures of diagnostics are drawn by the training itself, which takes longer. {why}")
+        return None
 
     def _ask(self, sketch: Sketch) -> bytes | str:
-        """Returns a picture, or what went wrong with it."""
         process = self._running()
         assert process.stdin is not None
-        assert process.stdout is not None
+        assert self._answers is not None
         watch = threading.Timer(DRAWS_WITHIN, process.kill)
         watch.daemon = True
         watch.start()
         try:
             pickle.dump(tuple(sketch), process.stdin)
             process.stdin.flush()
-            return pickle.load(process.stdout)
+            return pickle.load(self._answers)
         finally:
             watch.cancel()
 
@@ -94,16 +98,26 @@ class Drawer:
         if self._process is not None and self._process.poll() is not None:
             self.close()  # gone for want of work
         if self._process is None:
-            self._process = subprocess.Popen(
-                # Without the folder of this file on its path, where names are those of modules of Python's own.
-                [sys.executable, "-P", _figures.__file__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                start_new_session=True,  # Ctrl-C is for the training
-            )
+            ours, its = os.pipe()  # not its standard output, where anything may print
+            self._answers = os.fdopen(ours, "rb")
+            try:
+                self._process = subprocess.Popen(
+                    # Without the folder of this file on its path, where names are those of modules of Python's own.
+                    [sys.executable, "-P", _figures.__file__, str(its)],
+                    pass_fds=[its],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if _is_place(path))},
+                    start_new_session=True,  # Ctrl-C is for the training
+                )
+            finally:
+                os.close(its)
         return self._process
+
+
+def _is_place(path: Any) -> bool:
+    return isinstance(path, str) and bool(path)  # Python itself leaves out what is no string
 
 
 DRAWER = Drawer()

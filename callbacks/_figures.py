@@ -1,6 +1,7 @@
 """The pictures of the lecture: numbers in, matplotlib Figure out. Touches no state of pyplot.
 
-This file needs nothing of the package, and is also the program of the process that draws: `python _figures.py`.
+This file needs nothing of the package, and is also the program of the process that draws, which is given the number of
+the file descriptor that takes its answers.
 """
 
 import io
@@ -9,7 +10,7 @@ import pickle
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from matplotlib import colormaps
@@ -163,10 +164,12 @@ def _color(number: int, of: int) -> tuple[float, float, float, float]:
 FIGURES = {function.__name__: function for function in (density_figure, ratio_figure, saturation_figure)}
 
 
-def serve() -> None:
-    """Draws what is asked for on standard input, as pickled arguments of `draw`; ends with it, or when idle."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what anyone prints is no answer
+def serve(answers: BinaryIO) -> None:
+    """Draws what is asked for on standard input, as pickled arguments of `draw`; ends with it, or when idle.
+
+    Args:
+        answers: Takes a picture for each, or what went wrong with it, pickled.
+    """
     while True:
         rest = threading.Timer(IDLE, os._exit, (0,))
         rest.daemon = True
@@ -185,4 +188,4 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(os.fdopen(int(sys.argv[1]), "wb"))

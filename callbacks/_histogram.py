@@ -103,7 +103,8 @@ class Histogram:
         """
         reach = np.asarray(limits, dtype=np.float64)[:, None] - self.left
         width = self.right - self.left
-        spread = (reach / np.where(width > 0, width, 1)).clip(0, 1)
+        with np.errstate(over="ignore", invalid="ignore"):  # at the ends of what a double can hold
+            spread = (reach / np.where(width > 0, width, 1)).clip(0, 1)
         spread[:, width == 0] = reach[:, width == 0] >= 0
         spread[0, width == 0] = reach[0, width == 0] > 0
         return np.diff(spread @ self.counts)

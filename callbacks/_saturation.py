@@ -5,16 +5,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ._activations import Test
-from ._statistics import PIECE, on_host
+from ._statistics import PIECE, bare, on_host, widened
 
 SHOWN = (128, 512)
 """Examples and units that a map shows at most."""
 
+Mask = NDArray[np.bool_]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Saturation:
     """Which outputs of a layer are saturated.
 
@@ -29,8 +32,8 @@ class Saturation:
     saturated: int
     count: int
     nonfinite: int
-    always: Tensor | None
-    shown: Tensor | None = None
+    always: Mask | None
+    shown: Mask | None = None
 
     @property
     def share(self) -> float | None:
@@ -40,7 +43,7 @@ class Saturation:
     @property
     def dead_units(self) -> float | None:
         """Share of the units that are saturated on every example."""
-        return None if self.always is None else float(self.always.double().mean())
+        return None if self.always is None else float(self.always.mean())
 
     def __add__(self, other: "Saturation") -> "Saturation":
         """Pools two sets of examples; the first is the one shown."""
@@ -75,7 +78,7 @@ class SaturationTally:
         """Counts in a tensor of any shape and floating point type."""
         if not values.numel():
             return
-        values = units_last(values.detach(), self.unit_dim)
+        values = units_last(bare(values), self.unit_dim)
         if on_host(values):
             self.measure(values)
         else:
@@ -83,16 +86,16 @@ class SaturationTally:
 
     def measure(self, values: Tensor) -> None:
         """Counts in what is in main memory, piece by piece."""
-        shown = self.shown(values) if self.shows and self.seen is None else None
+        shown = self.shown(values).numpy() if self.shows and self.seen is None else None
         for part in values.split(max(1, PIECE * len(values) // values.numel())):
             saturated, nonfinite = self._saturated(part)
-            always = torch.from_numpy(saturated.all(tuple(range(part.ndim - 1))))
+            always = np.asarray(saturated.all(tuple(range(part.ndim - 1))))
             found = Saturation(int(np.count_nonzero(saturated)), part.numel() - nonfinite, nonfinite, always, shown)
             self.seen = found if self.seen is None else self.seen + found
 
     def send(self, values: Tensor) -> None:
         """Has a device count, and does not wait for it."""
-        finite = values.isfinite()
+        finite = widened(values).isfinite()
         saturated = self.test(values) & finite
         self.numel += values.numel()
         counts = torch.stack([saturated.sum(), values.numel() - finite.sum()])
@@ -109,14 +112,14 @@ class SaturationTally:
         """`(examples, units)` which of the first values are: an image and a sequence give an example a place."""
         places = values[0].numel() // values.shape[-1]
         first = values[: math.ceil(SHOWN[0] / places)].flatten(0, -2)[: SHOWN[0], : SHOWN[1]]
-        return self.test(first) & first.isfinite()
+        return self.test(first) & widened(first).isfinite()
 
     def _saturated(self, part: Tensor) -> tuple[np.ndarray, int]:
         """Returns which values are, and how many are not finite: where their sum is, all of them are."""
-        saturated = self.test(part)
-        if math.isfinite(float(part.sum(dtype=torch.promote_types(part.dtype, torch.float32)))):
+        saturated, wide = self.test(part), widened(part)
+        if math.isfinite(float(wide.sum())):
             return saturated.numpy(), 0
-        finite = part.isfinite()
+        finite = wide.isfinite()
         return (saturated & finite).numpy(), part.numel() - int(finite.sum())
 
     def tensors(self) -> list[Tensor]:
@@ -129,9 +132,8 @@ class SaturationTally:
         counts, always, shown = tensors
         saturated, nonfinite = counts.tolist()
         finite = self.numel - nonfinite
-        found = Saturation(
-            saturated, finite, nonfinite, always if self.one_width else None, shown if self.shows else None
-        )
+        units, picture = (always.numpy() if self.one_width else None), (shown.numpy() if self.shows else None)
+        found = Saturation(saturated, finite, nonfinite, units, picture)
         return found if self.seen is None else self.seen + found
 
 
@@ -143,7 +145,7 @@ def units_last(values: Tensor, unit_dim: int | None) -> Tensor:
     return values.movedim(axis, -1)
 
 
-def _both(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+def _both(one: Mask | None, other: Mask | None) -> Mask | None:
     if one is None or other is None or len(one) != len(other):
         return None
     return one & other

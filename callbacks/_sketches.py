@@ -44,7 +44,7 @@ def sketch_ratios(title: str, steps: Sequence[int], ratios: Mapping[str, Sequenc
 def sketch_saturation(title: str, saturation: Saturation) -> Sketch:
     """Says which values of a layer are saturated, given that they were kept."""
     assert saturation.shown is not None
-    return Sketch("saturation_figure", {"title": title, "shown": saturation.shown.numpy()})
+    return Sketch("saturation_figure", {"title": title, "shown": saturation.shown})
 
 
 def _range(histograms: Sequence[Histogram]) -> tuple[float, float]:

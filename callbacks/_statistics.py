@@ -8,7 +8,7 @@ over the calls of a layer, the micro-batches of a step and the processes of a ru
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -111,7 +111,7 @@ class Pieces:
     """
 
     def __init__(self, values: Tensor) -> None:
-        self.flat = values.detach().reshape(-1)
+        self.flat = bare(values).reshape(-1)
         self.numel = self.flat.numel()
         self.dtype = torch.float64 if values.dtype == torch.float64 else torch.float32
 
@@ -126,7 +126,7 @@ class Pieces:
 
 
 class ChangePieces(Pieces):
-    """The difference of two tensors, taken in a type that does not round it, and never there as a whole.
+    """The difference of two tensors, taken in float32 or float64, and never there as a whole.
 
     Args:
         after: Any floating point type.
@@ -221,14 +221,32 @@ def power_of_two(magnitude: Tensor) -> Tensor:
     return torch.where((magnitude > 0) & magnitude.isfinite(), power, torch.ones_like(power))
 
 
+def bare(values: Tensor) -> Tensor:
+    """Returns values without a graph, and without a pending negation, as of the imaginary part of a conjugate."""
+    return values.detach().resolve_neg()
+
+
 def widened(values: Tensor) -> Tensor:
     """Gives half precision and smaller types the range and precision of float32."""
     return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 
 def on_host(values: Tensor) -> bool:
-    """Tells whether a number can be read from a tensor without waiting for a device."""
-    return values.device.type == "cpu"
+    """Tells whether numbers can be read from a tensor without waiting for a device.
+
+    They cannot from one within `torch.func.grad`, until that returns. PyTorch has no public way to ask for either.
+
+    Raises:
+        TypeError: Within `torch.func.vmap`, where a tensor stands for many.
+    """
+    wrappers: Any = torch._C._functorch  # type: ignore[attr-defined]
+    if not wrappers.is_functorch_wrapped_tensor(values):
+        return values.device.type == "cpu"
+    while wrappers.is_functorch_wrapped_tensor(values):
+        if wrappers.is_batchedtensor(values):
+            raise TypeError("a layer is called within torch.func.vmap, where a tensor stands for many")
+        values = wrappers.get_unwrapped(values)
+    return False
 
 
 def log10_ratio(change: Moments, after: Moments) -> float | None:

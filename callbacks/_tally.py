@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ._bins import count_bins
 from ._histogram import Histogram
-from ._statistics import ChangePieces, Moments, MomentSums, measure_moments, on_host, sum_moments, widened
+from ._statistics import ChangePieces, Moments, MomentSums, bare, measure_moments, on_host, sum_moments, widened
 
 
 class MomentTally:
@@ -25,7 +25,7 @@ class MomentTally:
 
     def add(self, values: Tensor) -> None:
         """Measures a tensor of any floating point type, strided or sparse."""
-        held = values.detach().coalesce().values() if values.is_sparse else values.detach()
+        held = bare(values.detach().coalesce().values() if values.is_sparse else values)
         self.left_out += values.numel() - held.numel()
         if on_host(held):
             self.pool(self.measure(held))
@@ -33,7 +33,7 @@ class MomentTally:
             self.send(held)
 
     def add_change(self, after: Tensor, before: Tensor) -> None:
-        """Measures the difference of two tensors, in a type that does not round it."""
+        """Measures the difference of two tensors, taken in float32 or float64."""
         if on_host(after):
             self.pool(measure_moments(ChangePieces(after, before)))
         else:
@@ -81,7 +81,7 @@ class HistogramTally(MomentTally):
 
     def send(self, held: Tensor) -> None:
         super().send(held)
-        counted = [count_bins(held), torch.count_nonzero(held)]
+        counted = [count_bins(held), torch.count_nonzero(widened(held))]
         self.counts = list(map(add, self.counts, counted)) if self.counts else counted
 
     def tensors(self) -> list[Tensor]:

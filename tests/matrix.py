@@ -60,6 +60,7 @@ MATRIX: dict[str, list[Cell]] = {
         Cell("MultiheadAttention", REGIMES + "TestShapes::test_attention_and_its_tuples"),
         Cell("activation checkpointing", REGIMES + "TestShapes::test_checkpointing_counts_nothing_twice"),
         Cell("weight_norm", REGIMES + "TestShapes::test_parametrizations"),
+        Cell("torch.func.grad", REGIMES + "TestTransforms::test_within_grad"),
         Cell("empty batches", REGIMES + "TestShapes::test_batches_of_nothing"),
     ],
     "trainer": [

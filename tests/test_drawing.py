@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fits import runtime_warnings
 
 from callbacks import _drawing, _figures
 from callbacks._drawing import Drawer
@@ -47,20 +48,50 @@ def test_one_that_has_ended_is_followed_by_another(drawer: Drawer) -> None:
     assert not drawer._here
 
 
-@pytest.mark.parametrize("program", ["import sys", "print('no answer')", "import time; time.sleep(60)"])
+PROGRAMS = ["import sys", "import os, sys; os.write(int(sys.argv[1]), b'INFO: x')", "import time; time.sleep(60)"]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_where_none_answers_pictures_are_drawn_here(
     drawer: Drawer, program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "broken.py").write_text(program)
     monkeypatch.setattr(_drawing, "DRAWS_WITHIN", 0.5)
     monkeypatch.setattr(_figures, "__file__", str(tmp_path / "broken.py"))
+    with runtime_warnings() as warned:
+        for _ in range(2):
+            assert drawer.draw(SKETCH)[:4] == b"\x89PNG"
+    assert [line.split(",")[0] for line in warned] == ["Pictures of diagnostics are drawn by the training itself"]
+    assert drawer._process is None
+
+
+def test_one_that_ends_while_it_is_asked_is_followed_by_another(drawer: Drawer) -> None:
+    drawer.draw(SKETCH)
+    assert drawer._process is not None
+    drawer._process.kill()  # and is not waited for
     assert drawer.draw(SKETCH)[:4] == b"\x89PNG"
-    assert drawer._here
+    assert not drawer._here
+
+
+def test_what_a_host_prints_is_no_answer(drawer: Drawer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('N.')")  # which would be a pickle
+    (tmp_path / "matplotlib.py").write_text("raise ImportError")  # is not found before the real one
+    monkeypatch.setattr(sys, "path", [Path("no string"), *sys.path, str(tmp_path)])  # type: ignore[list-item]
+    assert drawer.draw(SKETCH) == _figures.draw(*SKETCH)
+    assert not drawer._here
+
+
+def test_ctrl_c_is_for_the_training(drawer: Drawer) -> None:
+    drawer.draw(SKETCH)
+    assert drawer._process is not None
+    assert os.getsid(drawer._process.pid) != os.getsid(0)
 
 
 def test_where_none_can_be_started_pictures_are_drawn_here(drawer: Drawer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    assert drawer.draw(SKETCH)[:4] == b"\x89PNG"
+    with runtime_warnings() as warned:
+        assert drawer.draw(SKETCH)[:4] == b"\x89PNG"
+    assert len(warned) == 1
     assert drawer._here
 
 

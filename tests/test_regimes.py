@@ -323,6 +323,33 @@ class TestCompiled:
             assert graphs(*every_step(figures=False)) == graphs()
 
 
+class TestTransforms:
+    """Layers called within torch.func: a penalty on a gradient, a network that is given its own derivative."""
+
+    def test_within_grad(self) -> None:
+        class Penalized(Regression):
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+                slope = torch.func.grad(lambda x: self.net(x).sum())(batch[0])
+                return super().training_step(batch, batch_idx) + slope.square().mean()
+
+        said = watch(lambda: Penalized(tanh_net()), max_steps=2)
+        plain = watch(lambda: Regression(tanh_net()), max_steps=2)
+        for plot in ("activation", "saturation"):  # each layer is called twice with the same batch
+            same(numbers(said[0], f"{plot}_mean", plot), numbers(plain[0], f"{plot}_mean", plot))
+        assert said[0]["activation/net.1"].moments.count == 2 * plain[0]["activation/net.1"].moments.count
+
+    def test_within_vmap(self) -> None:
+        class PerExample(Regression):
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+                return torch.func.vmap(lambda x: self.net(x).square().mean())(batch[0]).mean()
+
+        with runtime_warnings() as warned:
+            said = watch(lambda: PerExample(tanh_net()), max_steps=2)
+        assert sum("within torch.func.vmap" in line for line in warned) == 2
+        assert "activation_mean/net.1" not in said[0]
+        assert "update_ratio/net.0.weight" in said[0]
+
+
 class TestTrainer:
     def test_averaged_weights(self) -> None:
         """The average is a copy made at setup, and swapped in for validation."""

@@ -95,3 +95,19 @@ def test_a_change_longer_than_a_piece() -> None:
     found = tally.value([])
     assert (found.count, found.low, found.high) == (len(after), expected.min(), expected.max())
     assert found.std == pytest.approx(float(expected.std()), rel=1e-5)
+
+
+@pytest.mark.parametrize("host", [True, False])
+@pytest.mark.parametrize("kind", [MomentTally, HistogramTally])
+@pytest.mark.parametrize("dtype", [None, torch.float8_e4m3fn, torch.float8_e5m2])
+def test_values_of_unusual_kinds(
+    kind: type[MomentTally], host: bool, dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eighths of precision, and, as `None`, a negation that is pending: the imaginary part of a conjugate."""
+    monkeypatch.setattr(_tally, "on_host", lambda _: host)
+    values = torch.randn(50, dtype=torch.complex64).conj().imag if dtype is None else torch.randn(50).to(dtype)
+    tally = kind()
+    tally.add(values)
+    found = tally.value(tally.tensors())
+    moments = found.moments if isinstance(found, Histogram) else found
+    assert moments.mean == pytest.approx(float(values.double().mean()), abs=1e-6)
