@@ -1,10 +1,12 @@
-"""How the cost of a look grows with the network, and what memory it takes.
+"""How the cost of a look grows with the network, what memory it takes, and what one tensor costs.
 
-    python benchmarks/growth.py                     both tables, about four minutes on one thread
+    python benchmarks/growth.py                     the tables, about four minutes on one thread
     python benchmarks/growth.py --rounds 1 --steps 1 --networks "layers x 2" --memory-of      to see that it works
 
 Growth: all four instruments at every step, without pictures, on a stack of tanh layers; rows are interleaved, and a
 figure is the median over rounds of the median over steps, less that of the bare fit of the same network.
+
+One tensor: ten million floats of a normal distribution, medians, beside one pass that reads them.
 
 Memory: the most that a process of its own ever held (its resident set), with and without them. Linux only.
 """
@@ -14,16 +16,24 @@ import logging
 import statistics
 import subprocess
 import sys
+import time
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from overhead import WAYS, WORKLOADS, Workload, measure
 from rich.console import Console
 from rich.table import Table
 from torch import nn
+
+from callbacks._activations import flat_ends
+from callbacks._histogram import Histogram
+from callbacks._saturation import SaturationTally
+from callbacks._statistics import Moments
 
 BASE = {"layers": 10, "width": 128, "batch": 64}
 STACKS: dict[str, dict[str, int]] = {
@@ -62,6 +72,36 @@ def growth(networks: list[str], rounds: int, steps: int) -> Table:
     return found
 
 
+def one_tensor(rounds: int) -> Table:
+    """What the statistics of ten million floats cost."""
+    values = torch.randn(5_000, 2_000)
+    count = SaturationTally(flat_ends(nn.Tanh(), 0.99).test, None, shows=False).add
+    ways: dict[str, Callable[[], Any]] = {
+        "x.sum()": values.sum,
+        "moments": lambda: Moments.of(values),
+        "moments and histogram": lambda: Histogram.of(values),
+        "saturation": lambda: count(values),
+        "add_histogram's counts (NumPy)": lambda: np.histogram(values.numpy(), default_bins()),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(1 + 2 * rounds):  # the first warms up
+        for name, way in ways.items():
+            began = time.perf_counter()
+            way()
+            times[name].append((time.perf_counter() - began) * 1e3)
+    found = Table("of 10 M floats", "ms", "x x.sum()", title="one tensor")
+    for name, found_times in times.items():
+        taken = statistics.median(found_times[1:])
+        found.add_row(name, f"{taken:.1f}", f"{taken / statistics.median(times['x.sum()'][1:]):.1f}")
+    return found
+
+
+def default_bins() -> list[float]:
+    """The edges of TensorBoard's histograms, as its documentation has them: each a tenth further out than the last."""
+    positive = [1e-12 * 1.1**power for power in range(774)]
+    return [*(-edge for edge in reversed(positive)), 0.0, *positive]
+
+
 def memory(workload: str) -> Table:
     """The most that a fit ever held, by way of looking."""
     found = Table("way", "MB at most", "MB added", title=f"memory, {workload}")
@@ -98,6 +138,7 @@ def main() -> None:
         fit_and_tell(*given.fit)
         return
     console = Console(width=110)
+    console.print(one_tensor(given.rounds))
     console.print(growth(given.networks, given.rounds, given.steps))
     for workload in given.memory_of:
         console.print(memory(workload))
