@@ -36,8 +36,8 @@ class PatternCounts:
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.signed, self.unsigned = INTEGERS[dtype]
-        _, mantissa, exponent, _ = LAYOUTS[dtype]
-        self.dropped = mantissa - STEPS.bit_length() + 1
+        *_, exponent, _ = LAYOUTS[dtype]
+        self.dropped = _dropped_bits(dtype)
         self.number = 2 * STEPS << exponent
         self.counts: np.ndarray | None = None
         self.zeros = 0
@@ -76,6 +76,11 @@ def _bin_of_pattern(number: int) -> np.ndarray:
     return np.concatenate([np.where(finite, positive, BINS), np.where(finite, negative, BINS)])
 
 
+def _dropped_bits(dtype: torch.dtype) -> int:
+    """How many of the last bits of the mantissa do not tell one bin from another."""
+    return LAYOUTS[dtype][1] - STEPS.bit_length() + 1
+
+
 def count_bins(values: Tensor) -> Tensor:
     """Counts values on any device into `BINS` bins, and waits for none; NaN and infinities are left out.
 
@@ -86,9 +91,9 @@ def count_bins(values: Tensor) -> Tensor:
         `(BINS,)` counts, int64, on the device of the values.
     """
     flat = widened(values.detach().reshape(-1))
-    integer, mantissa, exponent, _ = LAYOUTS[flat.dtype]
+    integer, _, exponent, _ = LAYOUTS[flat.dtype]
     half = STEPS << exponent
-    patterns = (flat.view(integer) >> (mantissa - STEPS.bit_length() + 1)).add_(half)
+    patterns = (flat.view(integer) >> _dropped_bits(flat.dtype)).add_(half)
     # Not by `bincount`, which would wait for the device, to learn the largest.
     counts = torch.zeros(2 * half, dtype=torch.int64, device=flat.device)
     counts.scatter_add_(0, patterns.long(), counts.new_ones(()).expand(patterns.shape))
@@ -96,7 +101,10 @@ def count_bins(values: Tensor) -> Tensor:
 
 
 def _fold(patterns: Tensor, dtype: torch.dtype) -> Tensor:
-    """Puts the bins in the order of their values, and together those beyond the first and the last octave."""
+    """Puts the bins in the order of their values, and together those beyond the first and the last octave.
+
+    By slices: a table, as for what is in main memory, would have to be copied to the device.
+    """
     *_, exponent, bias = LAYOUTS[dtype]
     by_octave = patterns.view(2, 1 << exponent, STEPS)  # negative numbers first, for their integers are negative
     finite = by_octave[:, :-1]  # the last exponent is that of NaN and infinities
