@@ -69,15 +69,15 @@ class Drawer:
 
     def _ask_patiently(self, sketch: Sketch) -> bytes | str | None:
         """Returns a picture, what went wrong with it, or None if there is nobody to draw."""
-        for last in range(TRIES - 1, -1, -1):
+        why = ""
+        for _ in range(TRIES):
             try:
                 return self._ask(sketch)
             except Exception as error:
+                why = f"{type(error).__name__}: {error}"
                 self.close()
-                if not last:
-                    self._here = True
-                    why = f"{type(error).__name__}: {error}"
-                    warn(f"Pictures of diagnostics are drawn by the training itself, which takes longer. {why}")
+        self._here = True
+        warn(f"Pictures of diagnostics are drawn by the training itself, which takes longer. {why}")
         return None
 
     def _ask(self, sketch: Sketch) -> bytes | str:
