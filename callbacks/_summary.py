@@ -12,11 +12,14 @@ from ._painter import Picture
 Record = Mapping[str, float | Histogram]
 """Tags and what they stand for at one step."""
 
-CELLS, PARTS = 40, 16
-"""How finely a chart resolves the range, and the share of the values.
+CELLS = 30
+"""Bins that TensorBoard draws of a histogram."""
 
-TensorBoard draws 30 bins, and takes its time for each byte: it computes a checksum in Python.
-"""
+LEVELS = np.array([0.0668, 0.1587, 0.3085, 0.5, 0.6915, 0.8413, 0.9332])
+"""Shares of the values whose quantiles it draws of a distribution."""
+
+HEAVY = 1 / 16
+"""Share of the values with which a bin stays as it is: a peak, as of zeros."""
 
 RGB = 3
 
@@ -54,10 +57,11 @@ def _histogram(histogram: Histogram) -> HistogramProto:
 
 
 def coarse_bins(histogram: Histogram) -> tuple[np.ndarray, np.ndarray]:
-    """Joins neighbouring bins into as many as a chart can show.
+    """Joins neighbouring bins into as few as a chart shows, for TensorBoard takes its time for each byte.
 
-    A bin is no wider than a `CELLS`-th of the range and holds no more than a `PARTS`-th of the values, unless it was
-    so before; the outermost stay as they are, for there a saturated activation has its values.
+    Those that begin in the same `CELLS`-th of the range are joined, but for a cut at each of the `LEVELS`. `HEAVY` bins
+    stay alone, and the outermost, where a saturated activation has its values. Where there are no values over more than
+    such a part of the range, the bin is empty.
 
     Args:
         histogram: Of at least one finite value.
@@ -65,30 +69,40 @@ def coarse_bins(histogram: Histogram) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         `(m,)` right edges, ascending, and `(m,)` counts, both float64. The first bin begins at the lowest value.
     """
-    left, right = histogram.left, histogram.right
-    counts = histogram.counts.astype(np.float64)
-    starts = np.flatnonzero(_begins(left, right, counts))
-    return _with_gaps(left[starts], right[np.append(starts[1:], len(left)) - 1], np.add.reduceat(counts, starts))
+    left, right, counts = histogram.left, histogram.right, histogram.counts
+    cell = (right[-1] / CELLS - left[0] / CELLS) or 1.0  # which cannot overflow
+    alone = _stay_alone(left, right, counts)
+    starts = np.flatnonzero(_begin(left / cell, counts) | alone | np.append(False, alone[:-1]))
+    ends = right[np.append(starts[1:], len(left)) - 1]
+    gaps = left[starts[1:]] / cell - ends[:-1] / cell
+    empty = np.append(False, (gaps > 1) | alone[starts[1:]] & (gaps > 0))
+    return _with_empty(empty, left[starts], ends, np.add.reduceat(counts, starts))
 
 
-def _begins(left: np.ndarray, right: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Tells of each bin whether one of the joined bins begins with it."""
-    width = (right[-1] - left[0]) or 1.0
-    cell = ((left - left[0]) * (CELLS / width)).astype(np.int64)
-    part = ((counts.cumsum() - counts) * (PARTS / counts.sum())).astype(np.int64)
-    begins = np.ones(len(left), dtype=bool)
-    begins[1:] = (cell[1:] != cell[:-1]) | (part[1:] != part[:-1])
-    # One value is a bin without width; of the others, the first and the last stay alone.
+def _begin(left: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Tells of each bin whether it is the first of a cell, or above a level; left edges are given in cells."""
+    cell = (left - left[0]).astype(np.int64)
+    below = counts.cumsum()
+    begins = np.ones(len(left) + 1, dtype=bool)
+    begins[1:-1] = cell[1:] != cell[:-1]
+    begins[below.searchsorted(LEVELS * below[-1]) + 1] = True
+    return begins[:-1]
+
+
+def _stay_alone(left: np.ndarray, right: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Tells of each bin whether it is not joined: a peak, and the first and the last of more than one value."""
+    alone = counts > HEAVY * counts.sum()
     wide = np.flatnonzero(right > left)
-    if len(wide):
-        ends = wide[[0, -1]]
-        begins[ends] = begins[np.minimum(ends + 1, len(left) - 1)] = True
-    return begins
+    alone[wide[:1]] = alone[wide[-1:]] = True
+    return alone
 
 
-def _with_gaps(left: np.ndarray, right: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Puts an empty bin wherever one does not begin where the one before it ends."""
-    kept = np.ones(2 * len(left), dtype=bool)
-    kept[0], kept[2::2] = False, left[1:] > right[:-1]
-    limits = np.stack([left, right], axis=1).ravel()
-    return limits[kept], np.stack([np.zeros_like(counts), counts], axis=1).ravel()[kept]
+def _with_empty(
+    empty: np.ndarray, left: np.ndarray, right: np.ndarray, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Puts an empty bin before each that is to have one; others begin where the one before them ends."""
+    places = np.arange(len(counts)) + empty.cumsum()
+    joined = np.zeros((2, places[-1] + 1))
+    joined[:, places] = right, counts
+    joined[0, places[empty] - 1] = left[empty]
+    return joined[0], joined[1]
