@@ -1,6 +1,6 @@
 """What the instruments share: when they look, at what, and that they never disturb the training they look at."""
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -20,6 +20,7 @@ from ._selection import check_patterns
 from ._sketches import Sketch
 from ._transfer import fetch
 from ._warnings import warn
+from ._writer import Writer
 
 PATIENCE = 64
 """Batches that a step may take in manual optimization until its optimizer steps."""
@@ -57,7 +58,8 @@ class Instrument(Callback):
         """Forgets what belongs to one fit."""
         self._on = False
         self._now: Observation | None = None
-        self._publisher = Publisher()
+        self._companions: Sequence[Instrument] = ()
+        self._publisher = Publisher(Writer())
         self._failed = False
         self._with_nonfinite: set[str] = set()
         self._expects_finite = True
@@ -123,8 +125,11 @@ class Instrument(Callback):
         self._chosen_before_all_is_known = any(is_lazy(param) for param in pl_module.parameters())
         if not self._on:
             self._warn(f"finds nothing to look at in {type(pl_module).__name__} and records nothing.")
+        self._companions = self._all_of(trainer)
+        first = self._companions[0]
         loggers = trainer.loggers if trainer.is_global_zero else []
-        self._publisher = Publisher(loggers, self.schedule if self.figures else None)
+        writer = Writer(loggers) if first is self else first._publisher.writer
+        self._publisher = Publisher(writer, self.schedule if self.figures else None)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if not self._on:
@@ -187,6 +192,12 @@ class Instrument(Callback):
             self._warn(f"records nothing of layers that are compiled, which no hook can see: {names}.")
         return {name: layer for name, layer in layers.items() if name not in hidden}
 
+    def _all_of(self, trainer: Trainer) -> Sequence["Instrument"]:
+        """Returns the instruments of a Trainer as they are called; this one alone where something else calls it."""
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        found = [callback for callback in callbacks if isinstance(callback, Instrument)]
+        return found if self in found else [self]
+
     # How a due step begins and ends.
 
     def _observe(self, step: int) -> Observation:
@@ -222,6 +233,7 @@ class Instrument(Callback):
             self._told_of_silence = True
             self._warn(f"saw no call of any layer in step {now.step}: functions and compiled code cannot be seen.")
         self._safely(self._publish, values, now)
+        self._safely(self._send)
 
     def _waits_for_a_step(self, pl_module: LightningModule) -> bool:
         """Tells whether a step goes on with the next batch, as where gradients are accumulated by hand.
@@ -238,6 +250,12 @@ class Instrument(Callback):
         self.latest = self._report(values, now) | self._count_nonfinite(values, now.step)
         self.latest_step = now.step
         self._publisher.publish(self.latest, now.step, lambda: self._pictures(values, now.step))
+
+    def _send(self) -> None:
+        """Has what was collected of a step written, unless there is another instrument that still looks at it."""
+        writer = self._publisher.writer
+        if not any(other._now is not None and other._now.step == writer.step for other in self._companions):
+            writer.send()
 
     def _count_nonfinite(self, values: Mapping[str, Any], step: int) -> dict[str, float]:
         """Counts NaN and Inf by layer or parameter, of those that have ever had one; warns of the first.
@@ -284,6 +302,8 @@ class Instrument(Callback):
         """Leaves nothing behind in the model; may be called at any time, any number of times."""
         if self._now is not None:
             self._now.look_away()
+            self._now = None
+        self._send()
         self._publisher.close()
         self._let_go()
 

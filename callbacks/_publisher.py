@@ -1,7 +1,6 @@
-"""Where the record of a step goes: to the loggers at once, and to the pictures when they are due."""
+"""Where the record of a step goes: to the loggers, with those of other instruments, and into pictures that are due."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from ._painter import Painter
 from ._schedule import Schedule
@@ -14,23 +13,23 @@ Pictures = Callable[[], Mapping[str, Callable[[], Sketch]]]
 
 
 class Publisher:
-    """Publishes the records of one fit.
+    """Publishes the records of one instrument in one fit.
 
     Args:
-        loggers: Those of the Trainer; none on processes that do not write.
+        writer: That of the fit, for all instruments.
         schedule: Says when pictures are drawn; None = never.
     """
 
-    def __init__(self, loggers: Sequence[Any] = (), schedule: Schedule | None = None) -> None:
-        self._writer, self._painter, self._schedule = Writer(loggers), Painter(), schedule
+    def __init__(self, writer: Writer, schedule: Schedule | None = None) -> None:
+        self.writer, self._painter, self._schedule = writer, Painter(), schedule
         self._undrawn: tuple[int, Pictures] | None = None
 
     def publish(self, record: Record, step: int, pictures: Pictures) -> None:
-        """Writes a record, and what pictures are done; takes those of this step into work if they are due."""
-        self._writer.write(record, step)
+        """Has a record and what pictures are done written; takes those of this step into work if they are due."""
+        self.writer.collect(record, step)
         self._show()
         self._undrawn = None
-        if self._schedule is not None and self._writer.takes_pictures:
+        if self._schedule is not None and self.writer.takes_pictures:
             self._undrawn = step, pictures
             if self._schedule.draws(step):
                 self._draw()
@@ -55,4 +54,4 @@ class Publisher:
 
     def _show(self, wait: bool = False) -> None:
         for picture in self._painter.finished(wait):
-            self._writer.show(picture)
+            self.writer.show(picture)

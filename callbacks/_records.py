@@ -1,6 +1,6 @@
 """How measurements become the numbers that are written, by tag."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ._histogram import Histogram
@@ -20,6 +20,15 @@ def spread_record(values: Mapping[str, Any]) -> dict[str, float | Histogram]:
             if value.moments.std is not None:
                 record[f"{plot}_std/{name}"] = value.moments.std
     return record
+
+
+def joined(records: Iterable[Mapping[str, float | Histogram]]) -> dict[str, float | Histogram]:
+    """Returns all as one: of a number that several have, as a count of what is not finite, the larger stands."""
+    found: dict[str, float | Histogram] = {}
+    for tag, value in (entry for record in records for entry in record.items()):
+        known = found.get(tag)
+        found[tag] = max(known, value) if isinstance(known, float) and isinstance(value, float) else value
+    return found
 
 
 def name_in(tag: str) -> str:

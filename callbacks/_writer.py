@@ -9,12 +9,13 @@ from matplotlib.image import imread
 
 from ._histogram import Histogram
 from ._painter import Picture
+from ._records import joined
 from ._summary import Record, coarse_bins, summary_of_picture, summary_of_record
 from ._warnings import warn
 
 
 class Writer:
-    """Writes records to the loggers of one fit.
+    """Writes to the loggers of one fit, all records of a step at once: that costs less than one after the other.
 
     A logger that fails is warned of once and left out from then on: training goes on. One that fails at a picture still
     gets numbers, one that fails at numbers gets nothing more.
@@ -23,8 +24,11 @@ class Writer:
         loggers: Those of the Trainer, told apart by what they can do.
     """
 
-    def __init__(self, loggers: Sequence[Any]) -> None:
+    def __init__(self, loggers: Sequence[Any] = ()) -> None:
         self._loggers, self._albums = list(loggers), list(loggers)
+        self._records: list[Record] = []
+        self.step = 0
+        """Of the records that were collected."""
 
     @property
     def takes_pictures(self) -> bool:
@@ -33,9 +37,19 @@ class Writer:
             event_file(logger) is not None or takes_images(logger) or stores_images(logger) for logger in self._albums
         )
 
-    def write(self, record: Record, step: int) -> None:
-        """Writes everything of a step: to TensorBoard as one event."""
-        self._write_to(self._loggers, "numbers", _write_record, record, step)
+    def collect(self, record: Record, step: int) -> None:
+        """Takes a record, to be written with the others of its step."""
+        if step != self.step:
+            self.send()
+        self._records.append(record)
+        self.step = step
+
+    def send(self) -> None:
+        """Writes what was collected: to TensorBoard as one event."""
+        records, self._records = self._records, []
+        if not records:
+            return
+        self._write_to(self._loggers, "numbers", _write_record, joined(records), self.step)
         self._albums = [logger for logger in self._albums if logger in self._loggers]
 
     def show(self, picture: Picture) -> None:

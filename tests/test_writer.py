@@ -10,6 +10,7 @@ import pytest
 import torch
 from fits import Numbers, Regression, every_step, fit, runtime_warnings, tanh_net
 from hypothesis import given
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
@@ -18,10 +19,11 @@ from tensorboard.plugins.distribution.compressor import compress_histogram_proto
 from torch import Tensor
 from values import any_tensor
 
-from callbacks import ActivationHistogram, UpdateRatio
+from callbacks import ActivationHistogram, GradStats, UpdateRatio
 from callbacks._histogram import Histogram
 from callbacks._painter import Painter
 from callbacks._publisher import Publisher
+from callbacks._records import joined
 from callbacks._schedule import Schedule
 from callbacks._summary import CELLS, HEAVY, LEVELS, coarse_bins, summary_of_record
 from callbacks._writer import Writer, event_file
@@ -46,7 +48,7 @@ class TestTensorBoard:
         fit(lambda: Regression(tanh_net()), every_step(figures=False), logger=logger)
         sizes = [len(event.summary.value) for event in raw_events(Path(logger.log_dir)) if event.summary.value]
         ours = [size for size in sizes if size > 1]
-        assert len(ours) == 4 * 5
+        assert len(ours) == 5  # of all four instruments
 
     def test_reads_back_what_latest_says(self, tmp_path: Path) -> None:
         logger, instruments = TensorBoardLogger(tmp_path), every_step()
@@ -212,7 +214,137 @@ class TestOtherLoggers:
         assert len(other.rows) == 5
 
     def test_no_logger_at_all(self) -> None:
-        Writer([]).write({"a/b": 1.0}, 0)
+        writer = Writer()
+        writer.collect({"a/b": 1.0}, 0)
+        writer.send()
+
+
+class Ends(Callback):
+    """Ends the training in the middle of a step."""
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        if trainer.global_step == 3:
+            raise RuntimeError("enough")
+
+
+class Cadence(Callback):
+    """Keeps how many rows a logger has when a step begins."""
+
+    def __init__(self, logger: Numbers) -> None:
+        self.logger = logger
+        self.rows: list[int] = []
+
+    def on_train_batch_start(self, *_: Any, **__: Any) -> None:
+        self.rows.append(len(self.logger.rows))
+
+
+class ByHand(Regression):
+    """Steps in manual optimization, in every second batch."""
+
+    def __init__(self) -> None:
+        super().__init__(tanh_net())
+        self.automatic_optimization = False
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> None:  # type: ignore[override]
+        self.manual_backward(super().training_step(batch, batch_idx))
+        if batch_idx % 2:
+            self.optimizers().step()  # type: ignore[union-attr]
+            self.optimizers().zero_grad()  # type: ignore[union-attr]
+
+
+class TestTogether:
+    """All instruments of a step are written at once, and by its end."""
+
+    def test_one_row_a_step(self) -> None:
+        logger, instruments = Numbers(), every_step()
+        cadence = Cadence(logger)
+        fit(lambda: Regression(tanh_net()), [*instruments, cadence], logger=logger)
+        assert cadence.rows == [0, 1, 2, 3, 4]
+        assert [step for step, _ in logger.rows] == [0, 1, 2, 3, 4]
+        records = [instrument.latest or {} for instrument in instruments]  # type: ignore[attr-defined]
+        assert logger.rows[-1][1] == {t: v for record in records for t, v in record.items() if isinstance(v, float)}
+
+    def test_of_instruments_that_look_at_other_steps(self) -> None:
+        logger = Numbers()
+        rare, often = ActivationHistogram(3, dense_start=False), UpdateRatio(2, dense_start=False)
+        cadence = Cadence(logger)
+        fit(lambda: Regression(tanh_net()), [often, rare, cadence], logger=logger, max_steps=7)
+        assert [step for step, _ in logger.rows] == [0, 2, 3, 4, 6]
+        assert cadence.rows == [0, 1, 1, 2, 3, 4, 4]
+        with_activations = [step for step, row in logger.rows if "activation_mean/net.1" in row]
+        assert with_activations == [0, 3, 6]
+
+    def test_one_that_fails_keeps_nothing_of_the_others_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        logger = Numbers()
+        cadence = Cadence(logger)
+        monkeypatch.setattr(GradStats, "_report", lambda *_: 1 / 0)
+        with runtime_warnings():
+            fit(lambda: Regression(tanh_net()), [*every_step(), cadence], logger=logger)
+        assert cadence.rows == [0, 1, 2, 3, 4]
+        assert {"activation_mean/net.1", "update_ratio/net.0.weight", "saturation/net.1"} <= set(logger.rows[0][1])
+
+    @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (1, 2, 0)])
+    def test_what_was_seen_is_written_when_training_ends_in_a_step(self, order: tuple[int, ...]) -> None:
+        logger = Numbers()
+        callbacks = [Ends(), ActivationHistogram(1, figures=False), UpdateRatio(1, figures=False)]
+        with pytest.raises(RuntimeError, match="enough"):
+            fit(lambda: Regression(tanh_net()), [callbacks[i] for i in order], logger=logger)
+        seen = {tag.split("/")[0] for step, row in logger.rows if step == 2 for tag in row}
+        expected = {0: set(), 1: {"activation_mean", "activation_std"}, 2: {"update_ratio"}}
+        assert seen == set().union(*(expected[i] for i in order[: order.index(0)]))
+
+    def test_in_manual_optimization(self) -> None:
+        logger = Numbers()
+        cadence = Cadence(logger)
+        fit(ByHand, [*every_step(), cadence], logger=logger, max_steps=2)
+        assert [step for step, _ in logger.rows] == [0, 2]
+        assert cadence.rows == [0, 0, 1, 1]
+
+    def test_of_a_step_that_ends_with_the_next(self) -> None:
+        class Skips(Regression):
+            def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+                if batch_idx == 1:
+                    optimizer_closure()
+                else:
+                    super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+
+        logger = Numbers()
+        cadence = Cadence(logger)
+        fit(lambda: Skips(tanh_net()), [*every_step(), cadence], logger=logger, max_epochs=1, max_steps=-1)
+        assert [step for step, _ in logger.rows] == [0, 1, 2, 3, 4]
+        assert cadence.rows == [0, 1, 2, 3, 4]  # by the time that the last callback is told of the next
+
+    def test_a_step_does_not_wait_for_ever(self) -> None:
+        logger = Numbers()
+        writer = Writer([logger])
+        for step in range(3):
+            writer.collect({"a/b": float(step)}, step)
+        assert logger.rows == [(0, {"a/b": 0.0}), (1, {"a/b": 1.0})]
+
+    def test_the_larger_count_of_one_name_stands(self) -> None:
+        said = joined([{"nonfinite/a": 3.0, "b/a": 1.0}, {"nonfinite/a": 4.0}, {"nonfinite/a": 2.0}])
+        assert said == {"nonfinite/a": 4.0, "b/a": 1.0}
+
+    def test_one_that_another_callback_calls_writes_for_itself(self) -> None:
+        class Around(Callback):
+            def __init__(self) -> None:
+                self.inner = UpdateRatio(every_n_steps=2, dense_start=False)
+
+            def __getattribute__(self, name: str) -> Any:
+                return (
+                    getattr(object.__getattribute__(self, "inner"), name)
+                    if name.startswith("on_")
+                    else super().__getattribute__(name)
+                )
+
+        logger = Numbers()
+        fit(lambda: Regression(tanh_net()), [Around()], logger=logger)
+        assert [step for step, _ in logger.rows] == [0, 2, 4]
+        logger = Numbers()
+        fit(lambda: Regression(tanh_net()), [ActivationHistogram(2, dense_start=False), Around()], logger=logger)
+        assert [(step, next(iter(row)).split("/")[0]) for step, row in logger.rows] == [
+            (step, plot) for step in (0, 2, 4) for plot in ("activation_mean", "update_ratio")
+        ]
 
 
 class TestLoggersOfOthers:
@@ -263,7 +395,7 @@ class TestPainter:
         monkeypatch.setattr("callbacks._painter.MOST_WAITING", 2)
         monkeypatch.setattr("callbacks._publisher.Painter.finished", lambda *_: [])
         pictures = Pictures()
-        publisher, drawn = Publisher([pictures], Schedule(1, dense_start=False)), []
+        publisher, drawn = Publisher(Writer([pictures]), Schedule(1, dense_start=False)), []
         monkeypatch.setattr(
             "callbacks._publisher.Painter.draw", lambda self, *what: self._waiting.append(drawn.append(what))
         )
