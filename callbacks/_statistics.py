@@ -144,6 +144,25 @@ class ChangePieces(Pieces):
         return super().whole() - self.before.whole()
 
 
+class ScaledPieces(Pieces):
+    """Pieces divided by a number.
+
+    Args:
+        pieces: Of any magnitude.
+        scale: A power of two, so that nothing is rounded.
+    """
+
+    def __init__(self, pieces: Pieces, scale: float) -> None:
+        self.pieces, self.scale = pieces, scale
+        self.numel, self.dtype = pieces.numel, pieces.dtype
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (piece / self.scale for piece in self.pieces)
+
+    def whole(self) -> Tensor:
+        return self.pieces.whole() / self.scale
+
+
 def measure_moments(pieces: Pieces, also: Callable[[Tensor], None] | None = None) -> Moments:
     """Measures what is in main memory, in one pass where that does: the mean is no larger than the spread.
 
@@ -162,8 +181,10 @@ def measure_moments(pieces: Pieces, also: Callable[[Tensor], None] | None = None
         if also is not None:
             also(piece)
     magnitude = max(-low, high)
-    if not (math.isfinite(total + squares) and (magnitude == 0 or SAFE[0] < magnitude < SAFE[1])):
+    if math.isnan(total) or math.isinf(magnitude):
         return sum_moments(pieces.whole()).value()
+    if not (magnitude == 0 or SAFE[0] < magnitude < SAFE[1]):
+        return _scaled_moments(pieces, low, high)
     mean = total / pieces.numel
     deviations = squares - total * mean
     if low == high:  # exactly without spread, whatever the sums were rounded to
@@ -171,6 +192,14 @@ def measure_moments(pieces: Pieces, also: Callable[[Tensor], None] | None = None
     elif deviations < total * mean:  # the difference of two larger numbers has lost digits
         mean, deviations = _around(mean, pieces)
     return Moments(pieces.numel, mean, deviations, low, high)
+
+
+def _scaled_moments(pieces: Pieces, low: float, high: float) -> Moments:
+    """Measures finite values that are too large or too small to be squared, as where gradients vanish."""
+    _, exponent = math.frexp(max(-low, high))
+    scale = max(2.0 ** (exponent - 1), torch.finfo(pieces.dtype).tiny)  # one over less than that is infinite
+    scaled = measure_moments(ScaledPieces(pieces, scale))
+    return Moments(scaled.count, scale * scaled.mean, scale * (scale * scaled.squares), low, high)
 
 
 def _around(centre: float, pieces: Pieces) -> tuple[float, float]:

@@ -74,10 +74,27 @@ def test_no_cancellation_far_from_zero(measure: Measure) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("size", [1e-30, 1e-22, 1.0, 1e25, 1e37])
-def test_squares_neither_overflow_nor_vanish(measure: Measure, size: float) -> None:
-    values = torch.randn(1000) * size
-    assert measure(values).std == pytest.approx(values.double().std().item(), rel=1e-5)
+@pytest.mark.parametrize("size", [1e-42, 1e-30, 1e-22, 1.0, 1e25, 1e37])
+@pytest.mark.parametrize("shift", [0, 7, -300])
+@pytest.mark.parametrize("count", [1000, 2 * PIECE + 5])
+def test_squares_neither_overflow_nor_vanish(measure: Measure, size: float, shift: float, count: int) -> None:
+    values = ((torch.randn(count) + shift) * size).clamp(-3e38, 3e38)
+    expect_twin(measure(values), values)
+    assert measure(values).std == pytest.approx(values.double().std().item(), rel=1e-4)
+
+
+@BOTH
+def test_where_the_processor_takes_subnormal_numbers_for_zero(measure: Measure) -> None:
+    values = torch.tensor([1e-40, -1e-40, 3e-41])
+    torch.set_flush_denormal(True)
+    try:
+        found = measure(values)
+    finally:
+        torch.set_flush_denormal(False)
+    assert found.count == 3
+    assert abs(found.mean) < 1e-39
+    assert found.std is not None
+    assert found.std < 1e-39
 
 
 @BOTH
