@@ -1,34 +1,30 @@
-"""How the cost of a look grows with the network, what memory it takes, and what one tensor costs.
+"""How the cost of a look grows with the network, and what one tensor costs.
 
     python benchmarks/growth.py                     the tables, about four minutes on one thread
-    python benchmarks/growth.py --rounds 1 --steps 1 --networks "layers x 2" --memory-of      to see that it works
+    python benchmarks/growth.py --rounds 1 --steps 1 --networks "layers x 2"      to see that it works
 
 Growth: all four instruments at every step, without pictures, on a stack of tanh layers; rows are interleaved, and a
 figure is the median over rounds of the median over steps, less that of the bare fit of the same network.
 
 One tensor: ten million floats of a normal distribution, medians, beside one pass that reads them.
-
-Memory: the most that a process of its own ever held (its resident set), with and without them. Linux only.
 """
 
 import argparse
 import logging
 import statistics
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from overhead import WAYS, WORKLOADS, Workload, measure
+from overhead import measure
 from rich.console import Console
 from rich.table import Table
 from torch import nn
+from workloads import WORKLOADS, Workload
 
 from callbacks._activations import flat_ends
 from callbacks._histogram import Histogram
@@ -102,46 +98,18 @@ def default_bins() -> list[float]:
     return [*(-edge for edge in reversed(positive)), 0.0, *positive]
 
 
-def memory(workload: str) -> Table:
-    """The most that a fit ever held, by way of looking."""
-    found = Table("way", "MB at most", "MB added", title=f"memory, {workload}")
-    bare = 0.0
-    for way in ("bare", "ours, all four", "add_histogram (bolts)", "wandb.watch"):
-        command = [sys.executable, __file__, "--fit", workload, way]
-        held = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
-        bare = bare or held
-        found.add_row(way, f"{held:.0f}", f"{held - bare:.0f}")
-    return found
-
-
-def fit_and_tell(workload: str, way: str) -> None:
-    """Fits once in this process, and prints the most it has held, in MB."""
-    measure(workload, way, steps=4)
-    # What `getrusage` tells begins with what the process that started this one held.
-    status = Path("/proc/self/status").read_text()
-    print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--networks", nargs="+", choices=STACKS, default=list(STACKS))
-    parser.add_argument("--memory-of", nargs="*", choices=WORKLOADS, default=["gpt10m", "resnet18"])
-    parser.add_argument("--fit", nargs=2, help=argparse.SUPPRESS)
     given: Any = parser.parse_args()
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    if given.fit:
-        assert given.fit[1] in WAYS
-        fit_and_tell(*given.fit)
-        return
     console = Console(width=110)
     console.print(one_tensor(given.rounds))
     console.print(growth(given.networks, given.rounds, given.steps))
-    for workload in given.memory_of:
-        console.print(memory(workload))
 
 
 if __name__ == "__main__":

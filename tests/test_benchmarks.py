@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PEERS = ["ours, all four", "add_histogram (bolts)", "wandb.watch", "the lecture's way"]
 
 
 @pytest.mark.slow
@@ -17,9 +18,8 @@ ROOT = Path(__file__).parents[1]
     [
         (["notes_table.py", "--steps=5", "--lessons", "naive", "batchnorm"], ["naive", "batchnorm", "first batch"]),
         (["training_speed.py", "--rounds=1", "--steps=30", "--pieces"], ["raw loop", "our fit", "manual optimization"]),
-        (["growth.py", "--rounds=1", "--steps=1", "--networks", "layers x 2", "--memory-of"], ["layers x 2"]),
-        (["growth.py", "--fit", "mlp", "ours, all four"], ["."]),
-        (["overhead.py", "--workloads=mlp", "--rounds=1", "--steps=2"], ["bare", "ours, all four", "wandb.watch"]),
+        (["growth.py", "--rounds=1", "--steps=1", "--networks", "layers x 2"], ["layers x 2"]),
+        (["overhead.py", "--workloads=mlp", "--rounds=1", "--steps=2", "--ways", *PEERS], ["bare", *PEERS]),
     ],
     ids=lambda value: value[0],
 )

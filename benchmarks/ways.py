@@ -1,0 +1,108 @@
+"""Ways of looking at a training: our instruments, and what else there is."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from callbacks import ActivationHistogram, GradStats, SaturationMap, UpdateRatio
+
+
+class Peer(Callback):
+    """Another way, at the same layers and parameters as ours by default."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        ours = ActivationHistogram()
+        ours.on_fit_start(trainer, pl_module)
+        self.outputs: dict[str, Tensor] = {}
+        self.handles = [layer.register_forward_hook(self.keep(name)) for name, layer in ours._layers.items()]
+        self.params = {name: p for name, p in pl_module.named_parameters() if p.ndim >= 2}
+
+    def keep(self, name: str) -> Callable[..., None]:
+        def hook(_layer: nn.Module, _given: Any, output: Tensor) -> None:
+            output.retain_grad()
+            self.outputs[name] = output
+
+        return hook
+
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Outputs, their gradients, parameters and theirs."""
+        for name, output in self.outputs.items():
+            yield f"activation/{name}", output.detach()
+            if output.grad is not None:
+                yield f"activation_grad/{name}", output.grad
+        for name, param in self.params.items():
+            yield f"weight/{name}", param.detach()
+            if param.grad is not None:
+                yield f"weight_grad/{name}", param.grad
+
+
+class Bolts(Peer):
+    """What pl_bolts' ModuleDataMonitor does: whole tensors through `SummaryWriter.add_histogram`."""
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any, **__: Any) -> None:
+        for tag, tensor in self.tensors():
+            trainer.logger.experiment.add_histogram(tag, tensor, trainer.global_step)  # type: ignore[union-attr]
+
+
+class Lecture(Peer):
+    """The lecture's own way: numbers by `.item()`, curves by matplotlib."""
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any, **__: Any) -> None:
+        figure = Figure()
+        axes = figure.add_subplot()
+        legend = []
+        for tag, tensor in self.tensors():
+            legend.append(f"{tag} {tensor.mean().item():.2f} {tensor.std().item():.2f}")
+            legend[-1] += f" {(tensor.abs() > 0.97).float().mean().item():.2f}"
+            density, edges = torch.histogram(tensor.float().flatten(), bins=100, density=True)
+            axes.plot(edges[:-1].tolist(), density.tolist())
+        axes.legend(legend)
+        FigureCanvasAgg(figure).draw()
+
+
+class WandbWatch(Callback):
+    """`wandb.watch(log="all")`, offline."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        import wandb
+
+        self.run = wandb.init(mode="offline", dir=trainer.default_root_dir, settings=wandb.Settings(silent=True))
+        self.run.watch(pl_module.net, log="all", log_freq=1)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any, **__: Any) -> None:
+        self.run.log({"step": trainer.global_step})
+
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self.run.unwatch(pl_module.net)
+        self.run.finish()
+
+
+def ours(*kinds: Any) -> Callable[[], list[Callback]]:
+    """Our instruments at every step; pictures, which come less and less often, are told apart."""
+    return lambda: [kind(every_n_steps=1, figures=False) for kind in kinds]
+
+
+WAYS: dict[str, Callable[[], list[Callback]]] = {
+    "bare": list,
+    "ours, all four": ours(ActivationHistogram, GradStats, UpdateRatio, SaturationMap),
+    "ActivationHistogram": ours(ActivationHistogram),
+    "GradStats": ours(GradStats),
+    "UpdateRatio": ours(UpdateRatio),
+    "SaturationMap": ours(SaturationMap),
+    "add_histogram (bolts)": lambda: [Bolts()],
+    "wandb.watch": lambda: [WandbWatch()],
+    "the lecture's way": lambda: [Lecture()],
+}
