@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from matplotlib.image import imread
 
+from ._chart import chart_bins
 from ._histogram import Histogram
 from ._painter import Picture
 from ._records import joined
-from ._summary import Record, coarse_bins, summary_of_picture, summary_of_record
+from ._summary import Record, summary_of_picture, summary_of_record
 from ._warnings import warn
 
 
@@ -89,8 +90,8 @@ def _write_picture(logger: Any, picture: Picture) -> None:
 def _wandb_histogram(histogram: Histogram) -> Any:
     import wandb  # is there, where its logger is
 
-    limits, counts = coarse_bins(histogram)
-    return wandb.Histogram(np_histogram=(counts, np.concatenate([[histogram.moments.low], limits])))
+    ((limits, counts),) = chart_bins([histogram])
+    return wandb.Histogram(np_histogram=(np.array(counts), np.array([histogram.moments.low, *limits])))
 
 
 def takes_images(logger: Any) -> bool:

@@ -1,7 +1,6 @@
 """What stands in the loggers, read back as TensorBoard reads it."""
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +8,12 @@ import numpy as np
 import pytest
 import torch
 from fits import Numbers, Regression, every_step, fit, runtime_warnings, tanh_net
-from hypothesis import given
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event  # type: ignore
-from tensorboard.plugins.distribution.compressor import compress_histogram_proto
 from torch import Tensor
-from values import any_tensor
 
 from callbacks import ActivationHistogram, GradStats, UpdateRatio
 from callbacks._histogram import Histogram
@@ -25,7 +21,7 @@ from callbacks._painter import Painter
 from callbacks._publisher import Publisher
 from callbacks._records import joined
 from callbacks._schedule import Schedule
-from callbacks._summary import CELLS, HEAVY, LEVELS, coarse_bins, summary_of_record
+from callbacks._summary import summary_of_record
 from callbacks._writer import Writer, event_file
 
 pytestmark = pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning")
@@ -95,69 +91,6 @@ class TestTensorBoard:
         """`add_histogram` takes 9.8 kB."""
         record = {"activation/tanh": Histogram.of(torch.tanh(torch.randn(64_000) * 2))}
         assert summary_of_record(record).ByteSize() < 9800 / 5
-
-
-SHAPES: dict[str, Callable[[Tensor], Tensor]] = {
-    "normal": lambda x: x,
-    "saturated": lambda x: torch.tanh(3 * x),
-    "zeros": torch.relu,
-    "far out": lambda x: x**3,
-    "one side": lambda x: torch.exp(2 * x),
-}
-
-
-class TestCoarseBins:
-    @given(values=any_tensor())
-    def test_no_value_is_lost(self, values: Tensor) -> None:
-        histogram = Histogram.of(values)
-        if not histogram.moments.count:
-            return
-        limits, counts = coarse_bins(histogram)
-        assert counts.sum() == histogram.moments.count
-        assert (np.diff(limits) >= 0).all()
-        assert limits[-1] == histogram.moments.high
-        assert len(limits) <= 2 * CELLS + len(LEVELS) + 2 / HEAVY + 6
-
-    @pytest.mark.parametrize("spread", [0.3, 1.0, 3.0])
-    def test_agrees_with_numpy_at_its_own_edges(self, spread: float) -> None:
-        values = torch.tanh(torch.randn(5000) * spread)
-        limits, counts = coarse_bins(Histogram.of(values))
-        # Where two bins touch, ours belong to the one further from zero, as NumPy's do only on the positive side.
-        below = [(values.double().numpy() < limit).sum() for limit in limits[limits > 0][:-1]]
-        assert list(np.cumsum(counts)[limits > 0][:-1]) == below
-
-    def test_what_is_saturated_stands_apart(self) -> None:
-        values = torch.cat([torch.linspace(-0.9, 0.9, 10_000), torch.full((5,), 0.995), torch.full((4,), 0.991)])
-        _, counts = coarse_bins(Histogram.of(values))
-        assert counts[-1] == 5  # of 10 009: nowhere near a share that would get a bin of its own
-
-    @pytest.mark.parametrize("shape", SHAPES)
-    def test_quantiles_that_tensorboard_draws(self, shape: str) -> None:
-        """Its own program finds them in what is written, within a fiftieth of the middle two thirds."""
-        values = SHAPES[shape](torch.randn(6400, generator=torch.Generator().manual_seed(1)))
-        (written,) = summary_of_record({"activation/a": Histogram.of(values)}).value
-        points, found = np.transpose(compress_histogram_proto(written.histo))
-        expected = np.percentile(values.double().numpy(), points / 100, method="inverted_cdf")
-        spread = expected[6] - expected[2]
-        assert found == pytest.approx(expected, abs=spread / 50)
-        assert len(written.histo.bucket) <= 45
-
-    def test_a_peak_stays_where_it_is(self) -> None:
-        limits, counts = coarse_bins(Histogram.of(torch.cat([torch.linspace(-1, 1, 900), torch.zeros(100)])))
-        (peak,) = np.flatnonzero(counts == 100)
-        assert limits[peak - 1 : peak + 1] == pytest.approx([0, 0], abs=1e-14)
-
-    def test_of_all_that_a_double_can_hold(self) -> None:
-        limits, counts = coarse_bins(Histogram.of(torch.tensor([-1.7e308, 0, 1.7e308], dtype=torch.float64)))
-        assert limits[[0, -1]].tolist() == [-65536, 1.7e308]
-        assert counts[counts > 0].tolist() == [1, 1, 1]
-
-    def test_where_there_are_no_values_the_bin_is_empty(self) -> None:
-        values = torch.cat([torch.linspace(-1, -0.9, 500), torch.linspace(0.9, 1, 500)])
-        limits, counts = coarse_bins(Histogram.of(values))
-        (gap,) = np.flatnonzero(counts == 0)
-        assert limits[gap - 1] == pytest.approx(-0.9, abs=0.01)
-        assert limits[gap] == pytest.approx(0.9, abs=0.01)
 
 
 class Pictures(Numbers):
