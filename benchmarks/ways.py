@@ -20,10 +20,10 @@ class Peer(Callback):
     """Another way, at the same layers and parameters as ours by default."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
-        ours = ActivationHistogram()
-        ours.on_fit_start(trainer, pl_module)
+        chooser = ActivationHistogram()
+        chooser.on_fit_start(trainer, pl_module)
         self.outputs: dict[str, Tensor] = {}
-        self.handles = [layer.register_forward_hook(self.keep(name)) for name, layer in ours._layers.items()]
+        self.handles = [layer.register_forward_hook(self.keep(name)) for name, layer in chooser._layers.items()]
         self.params = {name: p for name, p in pl_module.named_parameters() if p.ndim >= 2}
 
     def keep(self, name: str) -> Callable[..., None]:

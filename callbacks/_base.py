@@ -233,7 +233,7 @@ class Instrument(Callback):
             self._told_of_silence = True
             self._warn(f"saw no call of any layer in step {now.step}: functions and compiled code cannot be seen.")
         self._safely(self._publish, values, now)
-        self._safely(self._send)
+        self._send()
 
     def _waits_for_a_step(self, pl_module: LightningModule) -> bool:
         """Tells whether a step goes on with the next batch, as where gradients are accumulated by hand.
@@ -244,6 +244,7 @@ class Instrument(Callback):
             return False
         if self._now.batches >= self._patience:
             self._patience, self._now = 0, None
+            self._send()
         return True
 
     def _publish(self, values: Mapping[str, Any], now: Observation) -> None:

@@ -64,11 +64,10 @@ class _Bins:
         self.low = low / self.cell
 
     def first_of_cell(self) -> np.ndarray:
-        """Tells of each bin whether it is the first of its histogram, or of a cell."""
+        """Tells of each bin whether it is the first of a cell."""
         cell = (self.left / self._of_each(self.cell) - self._of_each(self.low)).astype(np.int64)
         begins = np.ones(len(cell), dtype=bool)
         begins[1:] = cell[1:] != cell[:-1]
-        begins[self.first] = True
         return begins
 
     def above_level(self) -> np.ndarray:
@@ -80,8 +79,9 @@ class _Bins:
         return begins[:-1]
 
     def stay_alone(self) -> np.ndarray:
-        """Tells of each bin whether it is not joined: a peak, and the first and the last of more than one value."""
+        """Tells of each bin whether it is not joined: a peak, and the outermost, of more than one value and at all."""
         alone = self.counts > self._of_each(HEAVY * self.total)
+        alone[self.first] = alone[self.last] = True
         is_one_value = self.left == self.right  # as the first and the last may be
         alone[np.minimum(self.first + is_one_value[self.first], self.last)] = True
         alone[np.maximum(self.last - is_one_value[self.last], self.first)] = True

@@ -1,6 +1,6 @@
 """How measurements become the numbers that are written, by tag."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ._histogram import Histogram
@@ -22,13 +22,19 @@ def spread_record(values: Mapping[str, Any]) -> dict[str, float | Histogram]:
     return record
 
 
-def joined(records: Iterable[Mapping[str, float | Histogram]]) -> dict[str, float | Histogram]:
-    """Returns all as one: of a number that several have, as a count of what is not finite, the larger stands."""
-    found: dict[str, float | Histogram] = {}
-    for tag, value in (entry for record in records for entry in record.items()):
-        known = found.get(tag)
-        found[tag] = max(known, value) if isinstance(known, float) and isinstance(value, float) else value
-    return found
+def joined(
+    one: Mapping[str, float | Histogram], other: Mapping[str, float | Histogram]
+) -> dict[str, float | Histogram] | None:
+    """Returns two records as one; None if they have a tag in common, as those of two instruments of a class.
+
+    Of counts of what is not finite, which a layer and its gradient have in common, the larger stands.
+    """
+    both = one.keys() & other.keys()
+    if not all(tag.startswith("nonfinite/") for tag in both):
+        return None
+    counts = {tag: (one[tag], other[tag]) for tag in both}
+    larger = {tag: max(a, b) for tag, (a, b) in counts.items() if isinstance(a, float) and isinstance(b, float)}
+    return {**one, **other} | larger
 
 
 def name_in(tag: str) -> str:

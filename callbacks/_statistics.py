@@ -122,7 +122,7 @@ class Pieces:
 
     def whole(self) -> Tensor:
         """Returns all of it at once."""
-        return widened(self.flat)
+        return torch.cat(list(self))
 
 
 class ChangePieces(Pieces):
@@ -140,16 +140,13 @@ class ChangePieces(Pieces):
     def __iter__(self) -> Iterator[Tensor]:
         return (after - before for after, before in zip(super().__iter__(), self.before, strict=True))
 
-    def whole(self) -> Tensor:
-        return super().whole() - self.before.whole()
-
 
 class ScaledPieces(Pieces):
     """Pieces divided by a number.
 
     Args:
         pieces: Of any magnitude.
-        scale: A power of two, so that nothing is rounded.
+        scale: A power of two, so that nothing is rounded but what is very small beside the others.
     """
 
     def __init__(self, pieces: Pieces, scale: float) -> None:
@@ -158,9 +155,6 @@ class ScaledPieces(Pieces):
 
     def __iter__(self) -> Iterator[Tensor]:
         return (piece / self.scale for piece in self.pieces)
-
-    def whole(self) -> Tensor:
-        return self.pieces.whole() / self.scale
 
 
 def measure_moments(pieces: Pieces, also: Callable[[Tensor], None] | None = None) -> Moments:

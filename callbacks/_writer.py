@@ -1,5 +1,6 @@
 """The only file that knows loggers: numbers to every one of them, histograms and pictures where they can go."""
 
+import contextlib
 import io
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,30 +28,28 @@ class Writer:
 
     def __init__(self, loggers: Sequence[Any] = ()) -> None:
         self._loggers, self._albums = list(loggers), list(loggers)
-        self._records: list[Record] = []
+        self._record: Record = {}
         self.step = 0
-        """Of the records that were collected."""
+        """Of the record that was collected."""
 
     @property
     def takes_pictures(self) -> bool:
         """Whether a picture has anywhere to go."""
-        return any(
-            event_file(logger) is not None or takes_images(logger) or stores_images(logger) for logger in self._albums
-        )
+        return any(map(_takes_pictures, self._albums))
 
     def collect(self, record: Record, step: int) -> None:
-        """Takes a record, to be written with the others of its step."""
-        if step != self.step:
+        """Takes a record, to be written with the others of its step, unless they have a tag in common."""
+        together = joined(self._record, record) if step == self.step else None
+        if together is None:
             self.send()
-        self._records.append(record)
-        self.step = step
+        self._record, self.step = together or record, step
 
     def send(self) -> None:
         """Writes what was collected: to TensorBoard as one event."""
-        records, self._records = self._records, []
-        if not records:
+        record, self._record = self._record, {}
+        if not record:
             return
-        self._write_to(self._loggers, "numbers", _write_record, joined(records), self.step)
+        self._write_to(self._loggers, "numbers", _write_record, record, self.step)
         self._albums = [logger for logger in self._albums if logger in self._loggers]
 
     def show(self, picture: Picture) -> None:
@@ -92,6 +91,12 @@ def _wandb_histogram(histogram: Histogram) -> Any:
 
     ((limits, counts),) = chart_bins([histogram])
     return wandb.Histogram(np_histogram=(np.array(counts), np.array([histogram.moments.low, *limits])))
+
+
+def _takes_pictures(logger: Any) -> bool:
+    with contextlib.suppress(Exception):  # one that fails is told of when it gets numbers
+        return event_file(logger) is not None or takes_images(logger) or stores_images(logger)
+    return False
 
 
 def takes_images(logger: Any) -> bool:

@@ -46,9 +46,10 @@ def test_no_value_is_lost(values: Tensor) -> None:
 def test_agrees_with_numpy_at_its_own_edges(spread: float) -> None:
     values = torch.tanh(torch.randn(5000) * spread)
     limits, counts = coarse_bins(values)
-    # Where two bins touch, ours belong to the one further from zero, as NumPy's do only on the positive side.
-    below = [(values.double().numpy() < limit).sum() for limit in limits[limits > 0][:-1]]
-    assert list(np.cumsum(counts)[limits > 0][:-1]) == below
+    seen = values.double().numpy()
+    # What stands on an edge belongs to the bin further from zero.
+    below = [(seen < limit).sum() if limit > 0 else (seen <= limit).sum() for limit in limits[:-1]]
+    assert np.cumsum(counts)[:-1].tolist() == below
 
 
 @pytest.mark.parametrize("exactly_one", [0, 3])
@@ -59,6 +60,14 @@ def test_what_is_saturated_stands_apart(exactly_one: int) -> None:
     expected = [5, exactly_one] if exactly_one else [5]
     assert coarse_bins(values)[1][-len(expected) :].tolist() == expected
     assert coarse_bins(-values)[1][: len(expected)].tolist() == expected[::-1]
+
+
+def test_one_extreme_value_stays_where_it_is() -> None:
+    values = torch.cat([torch.linspace(-0.98, 0.98, 1000), torch.ones(1)])
+    limits, counts = coarse_bins(values)
+    assert (limits[-3] < 0.985, limits[-2:].tolist(), counts[-2:].tolist()) == (True, [1.0, 1.0], [0.0, 1.0])
+    limits, counts = coarse_bins(-values)
+    assert (limits[0], limits[1] < -0.975, counts[:2].tolist()) == (-1.0, True, [1.0, 0.0])
 
 
 @pytest.mark.parametrize("shape", SHAPES)

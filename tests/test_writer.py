@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fits import Numbers, Regression, every_step, fit, runtime_warnings, tanh_net
+from fits import ALL, Numbers, Regression, every_step, fit, runtime_warnings, tanh_net
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 from tensorboard.compat.proto.event_pb2 import Event  # type: ignore
 from torch import Tensor
 
-from callbacks import ActivationHistogram, GradStats, UpdateRatio
+from callbacks import ActivationHistogram, SaturationMap, UpdateRatio
 from callbacks._histogram import Histogram
 from callbacks._painter import Painter
 from callbacks._publisher import Publisher
@@ -146,6 +146,23 @@ class TestOtherLoggers:
         assert [said.split(" of ")[0] for said in warned] == ["Other gets no more pictures"]
         assert len(other.rows) == 5
 
+    def test_one_that_breaks_keeps_no_instrument_from_looking(self) -> None:
+        class Breaks(Numbers):
+            def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:  # type: ignore[override]
+                super().log_metrics(metrics, step)
+                self.broken = True
+
+            @property
+            def experiment(self) -> None:
+                if hasattr(self, "broken"):
+                    raise RuntimeError("gone")
+
+        instrument, breaks, numbers = ActivationHistogram(every_n_steps=1), Breaks(), Numbers()
+        with runtime_warnings() as warned:
+            fit(lambda: Regression(tanh_net()), [instrument], logger=[breaks, numbers])
+        assert [said.split(" of ")[0] for said in warned] == ["Breaks gets no more numbers"]
+        assert (instrument.latest_step, len(breaks.rows), len(numbers.rows)) == (4, 1, 5)
+
     def test_no_logger_at_all(self) -> None:
         writer = Writer()
         writer.collect({"a/b": 1.0}, 0)
@@ -155,9 +172,12 @@ class TestOtherLoggers:
 class Ends(Callback):
     """Ends the training in the middle of a step."""
 
+    def __init__(self, how: BaseException) -> None:
+        self.how = how
+
     def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         if trainer.global_step == 3:
-            raise RuntimeError("enough")
+            raise self.how
 
 
 class Cadence(Callback):
@@ -207,24 +227,32 @@ class TestTogether:
         with_activations = [step for step, row in logger.rows if "activation_mean/net.1" in row]
         assert with_activations == [0, 3, 6]
 
-    def test_one_that_fails_keeps_nothing_of_the_others_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("failing", ALL)
+    def test_one_that_fails_keeps_nothing_of_the_others_back(
+        self, failing: type, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         logger = Numbers()
         cadence = Cadence(logger)
-        monkeypatch.setattr(GradStats, "_report", lambda *_: 1 / 0)
+        monkeypatch.setattr(failing, "_report", lambda *_: 1 / 0)
         with runtime_warnings():
             fit(lambda: Regression(tanh_net()), [*every_step(), cadence], logger=logger)
         assert cadence.rows == [0, 1, 2, 3, 4]
-        assert {"activation_mean/net.1", "update_ratio/net.0.weight", "saturation/net.1"} <= set(logger.rows[0][1])
+        written = {tag.split("/")[0] for tag in logger.rows[0][1]}
+        assert len(written & {"activation_mean", "grad_norm", "update_ratio", "saturation"}) == 3
 
+    @pytest.mark.parametrize("how", [RuntimeError("enough"), KeyboardInterrupt()], ids=lambda how: type(how).__name__)
     @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (1, 2, 0)])
-    def test_what_was_seen_is_written_when_training_ends_in_a_step(self, order: tuple[int, ...]) -> None:
+    def test_what_was_seen_is_written_when_training_ends_in_a_step(
+        self, order: tuple[int, ...], how: BaseException
+    ) -> None:
         logger = Numbers()
-        callbacks = [Ends(), ActivationHistogram(1, figures=False), UpdateRatio(1, figures=False)]
-        with pytest.raises(RuntimeError, match="enough"):
+        callbacks = [Ends(how), ActivationHistogram(1, figures=False), UpdateRatio(1, figures=False)]
+        with pytest.raises((RuntimeError, SystemExit, KeyboardInterrupt)):
             fit(lambda: Regression(tanh_net()), [callbacks[i] for i in order], logger=logger)
-        seen = {tag.split("/")[0] for step, row in logger.rows if step == 2 for tag in row}
+        rows = [{tag.split("/")[0] for tag in row} for step, row in logger.rows if step == 2]
         expected = {0: set(), 1: {"activation_mean", "activation_std"}, 2: {"update_ratio"}}
-        assert seen == set().union(*(expected[i] for i in order[: order.index(0)]))
+        seen = set().union(*(expected[i] for i in order[: order.index(0)]))
+        assert rows == [seen] * bool(seen)
 
     def test_in_manual_optimization(self) -> None:
         logger = Numbers()
@@ -255,8 +283,22 @@ class TestTogether:
         assert logger.rows == [(0, {"a/b": 0.0}), (1, {"a/b": 1.0})]
 
     def test_the_larger_count_of_one_name_stands(self) -> None:
-        said = joined([{"nonfinite/a": 3.0, "b/a": 1.0}, {"nonfinite/a": 4.0}, {"nonfinite/a": 2.0}])
-        assert said == {"nonfinite/a": 4.0, "b/a": 1.0}
+        for counts in ((3.0, 4.0), (4.0, 3.0)):
+            one, other = ({"nonfinite/a": count} for count in counts)
+            assert joined(one, {**other, "b/a": 1.0}) == {"nonfinite/a": 4.0, "b/a": 1.0}
+
+    def test_two_of_a_class_are_written_apart(self) -> None:
+        logger, two = Numbers(), [SaturationMap(5, threshold=threshold, figures=False) for threshold in (0.5, 0.9)]
+        fit(lambda: Regression(tanh_net()), two, logger=logger)
+        at_first = [row["saturation/net.1"] for step, row in logger.rows if step == 0]
+        assert len(at_first) == 2
+        assert at_first[0] > at_first[1]
+
+    def test_a_second_fit_writes_to_its_own_logger(self) -> None:
+        instruments, loggers = every_step(figures=False), [Numbers(), Numbers()]
+        for logger in loggers:
+            fit(lambda: Regression(tanh_net()), instruments, logger=logger)
+        assert [[step for step, _ in logger.rows] for logger in loggers] == [[0, 1, 2, 3, 4]] * 2
 
     def test_one_that_another_callback_calls_writes_for_itself(self) -> None:
         class Around(Callback):
