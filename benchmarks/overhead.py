@@ -3,9 +3,10 @@
     python benchmarks/overhead.py                           all workloads, about twenty minutes on one thread
     python benchmarks/overhead.py --workloads mlp --rounds 1 --steps 3        to see that it works
 
-Every way looks at every step, so that its cost stands out of the noise; what it costs at our default cadence, one step
-in a hundred, follows from that and is told as computed. Ways are interleaved, round by round; a figure is the median
-over rounds of the median over steps, the first step of a fit, which warms up, left out.
+Every way looks at every step, so that its cost stands out of the noise; what one look in a hundred steps adds, as by
+our default cadence, follows from that and is told as computed. "Not due" are ours where no step after the first is.
+Ways are interleaved, round by round; a figure is the median over rounds of the median over steps, the first step of a
+fit, which warms up, left out.
 
 Memory is the most that a process of its own ever held (its resident set, Linux only; on a GPU, the most that PyTorch
 ever allocated there). Host syncs, how often a step waits for the device, there are only where there is a GPU.

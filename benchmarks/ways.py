@@ -90,6 +90,9 @@ class WandbWatch(Callback):
         self.run.finish()
 
 
+ALL = (ActivationHistogram, GradStats, UpdateRatio, SaturationMap)
+
+
 def ours(*kinds: Any) -> Callable[[], list[Callback]]:
     """Our instruments at every step; pictures, which come less and less often, are told apart."""
     return lambda: [kind(every_n_steps=1, figures=False) for kind in kinds]
@@ -97,7 +100,8 @@ def ours(*kinds: Any) -> Callable[[], list[Callback]]:
 
 WAYS: dict[str, Callable[[], list[Callback]]] = {
     "bare": list,
-    "ours, all four": ours(ActivationHistogram, GradStats, UpdateRatio, SaturationMap),
+    "ours, all four": ours(*ALL),
+    "ours, not due": lambda: [kind(every_n_steps=10**9, dense_start=False, figures=False) for kind in ALL],
     "ActivationHistogram": ours(ActivationHistogram),
     "GradStats": ours(GradStats),
     "UpdateRatio": ours(UpdateRatio),

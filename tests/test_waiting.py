@@ -4,6 +4,7 @@ With `on_host` saying that nothing is on the host, every tensor is treated as on
 wait for it (reading a number, a copy) is counted by PyTorch's own dispatch.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -90,6 +91,37 @@ def test_one_copy_on_a_due_step_and_no_wait_on_others(kind: Any, monkeypatch: py
         steps = counted(kind, patch)
     assert [copies for _, copies in steps] == [1, 0, 0, 0, 1, 0, 0, 0]
     assert [waits for waits, _ in steps] == [0] * 8
+
+
+class Operations(TorchDispatchMode):
+    """Counts what PyTorch does."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def operations(instruments: list[Callback]) -> list[int]:
+    """How many operations each step takes, from the beginning of one batch to that of the next."""
+    counts: list[int] = []
+
+    class Counting(Callback):
+        def on_train_batch_start(self, *_: Any, **__: Any) -> None:
+            counts.append(mode.count)
+
+    with Operations() as mode:
+        fit(lambda: Regression(tanh_net()), [Counting(), *instruments], max_steps=9)
+    return [after - before for before, after in pairwise(counts)]
+
+
+def test_steps_that_are_not_due_do_nothing_more() -> None:
+    """No operation, so no tensor that is made, and nothing to wait for."""
+    bare = operations([])
+    watched = operations([kind(every_n_steps=4, dense_start=False, figures=False) for kind in ALL])
+    assert [more > usual for more, usual in zip(watched, bare, strict=True)] == [True, False, False, False] * 2
+    assert [count for step, count in enumerate(watched) if step % 4] == [c for step, c in enumerate(bare) if step % 4]
 
 
 def test_the_count_sees_a_wait() -> None:
