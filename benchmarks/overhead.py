@@ -1,6 +1,6 @@
 """What it costs to look at a training: our instruments and other ways, in one run.
 
-    python benchmarks/overhead.py                           all workloads, about twenty minutes on one thread
+    python benchmarks/overhead.py                           all workloads, more than half an hour on one thread
     python benchmarks/overhead.py --workloads mlp --rounds 1 --steps 3        to see that it works
 
 Every way looks at every step, so that its cost stands out of the noise; what one look in a hundred steps adds, as by

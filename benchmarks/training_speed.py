@@ -1,6 +1,6 @@
 """Microseconds a training step: the notes' raw loop, Lightning as people write it first, and our `fit`.
 
-    python benchmarks/training_speed.py                 the four, five interleaved rounds, about three minutes
+    python benchmarks/training_speed.py                 the four, five interleaved rounds, about six minutes
     python benchmarks/training_speed.py --pieces        also our `fit` with one piece after another taken away
     python benchmarks/training_speed.py --cases cd --steps 50000        what the instruments cost in a longer run
     python benchmarks/training_speed.py --rounds 1 --steps 100        to see that it works
