@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 
 from ._painter import Painter
+from ._records import Record
 from ._schedule import Schedule
 from ._sketches import Sketch
-from ._summary import Record
 from ._writer import Writer
 
 Pictures = Callable[[], Mapping[str, Callable[[], Sketch]]]

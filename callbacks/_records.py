@@ -5,6 +5,9 @@ from typing import Any
 
 from ._histogram import Histogram
 
+Record = Mapping[str, float | Histogram]
+"""Tags and what they stand for at one step."""
+
 
 def spread_record(values: Mapping[str, Any]) -> dict[str, float | Histogram]:
     """Returns each histogram, its mean and its std, as far as there are any.
@@ -22,9 +25,7 @@ def spread_record(values: Mapping[str, Any]) -> dict[str, float | Histogram]:
     return record
 
 
-def joined(
-    one: Mapping[str, float | Histogram], other: Mapping[str, float | Histogram]
-) -> dict[str, float | Histogram] | None:
+def joined(one: Record, other: Record) -> Record | None:
     """Returns two records as one; None if they have a tag in common, as those of two instruments of a class.
 
     Of counts of what is not finite, which a layer and its gradient have in common, the larger stands.

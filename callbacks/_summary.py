@@ -1,17 +1,14 @@
 """What TensorBoard keeps of a step: one message with all its numbers, histograms or pictures."""
 
 import struct
-from collections.abc import Mapping
 
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary  # type: ignore  made by protoc
 
 from ._chart import chart_bins
 from ._histogram import Histogram
 from ._painter import Picture
+from ._records import Record
 from ._statistics import Moments
-
-Record = Mapping[str, float | Histogram]
-"""Tags and what they stand for at one step."""
 
 RGB = 3
 

@@ -11,8 +11,8 @@ from matplotlib.image import imread
 from ._chart import chart_bins
 from ._histogram import Histogram
 from ._painter import Picture
-from ._records import joined
-from ._summary import Record, summary_of_picture, summary_of_record
+from ._records import Record, joined
+from ._summary import summary_of_picture, summary_of_record
 from ._warnings import warn
 
 
