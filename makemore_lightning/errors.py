@@ -1,5 +1,8 @@
-"""The one kind of error that a person can mend without reading code."""
+"""The exception type for errors in the user's input."""
 
 
 class InputError(ValueError):
-    """What a person gave cannot be used. The message says what was given, what was expected and what to do."""
+    """An argument or a file that cannot be used.
+
+    The message states the value, the expected values and a remedy; the command line prints it without a traceback.
+    """

@@ -1,4 +1,4 @@
-"""How well a network predicts the next character."""
+"""Metrics of next-character prediction."""
 
 import math
 
@@ -11,7 +11,7 @@ class CharacterMetrics(nn.Module):
     """Loss, bits per character, perplexity and accuracy over any number of batches.
 
     Args:
-        vocab_size: How many characters there are.
+        vocab_size: Number of characters in the vocabulary.
 
     Example:
         >>> import torch
@@ -27,18 +27,22 @@ class CharacterMetrics(nn.Module):
         self.accuracy = MulticlassAccuracy(vocab_size, average="micro")
 
     def update(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Takes in one batch.
+        """Accumulates one batch.
 
         Args:
-            loss: Its mean cross entropy in nats, 0-dimensional.
+            loss: Mean cross entropy of the batch in nats, 0-dimensional.
             logits: `(N, vocab_size)`.
-            targets: Ids of the true characters, `(N,)`.
+            targets: Ids of the target characters, `(N,)`.
         """
         self.loss.update(loss, weight=len(targets))
         self.accuracy.update(logits, targets)
 
     def compute(self) -> dict[str, Tensor]:
-        """Returns the figures over all batches since the last reset: nats, bits, a number of characters, a share."""
+        """Returns the metrics over all batches since the last reset.
+
+        Returns:
+            `loss` in nats, `bits_per_character`, `perplexity` as a number of characters, `accuracy` as a fraction.
+        """
         loss = self.loss.compute()
         return {
             "loss": loss,
@@ -48,6 +52,6 @@ class CharacterMetrics(nn.Module):
         }
 
     def reset(self) -> None:
-        """Forgets all batches."""
+        """Clears the accumulated batches."""
         self.loss.reset()
         self.accuracy.reset()

@@ -1,4 +1,4 @@
-"""The network in training: steps, metrics, optimizer and its schedule."""
+"""LightningModule of the MLP: steps, metrics, optimizer and learning rate schedule."""
 
 import logging
 import sys
@@ -11,11 +11,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
+from torch.optim.lr_scheduler import MultiStepLR
 
 from makemore_lightning.errors import InputError
 from makemore_lightning.initialization import find_scheme
-from makemore_lightning.lean_loop import LeanModule
+from makemore_lightning.loop_overhead import LowOverheadModule
 from makemore_lightning.metrics import CharacterMetrics
 from makemore_lightning.model import MLP, make_activation
 from makemore_lightning.sampling import SampleRequest, sample_names
@@ -24,32 +24,35 @@ from makemore_lightning.vocabulary import Vocabulary
 log = logging.getLogger(__name__)
 
 Batch = tuple[Tensor, Tensor]
+"""Contexts `(N, block_size)` and targets `(N,)`."""
 
 
-class MakemoreModule(LeanModule):
+class MakemoreModule(LowOverheadModule):
     """Trains an `MLP` to predict the next character of a name.
 
-    The characters and the length of the context come from the data, at `setup`, and are kept in the checkpoint; so is
-    every argument. Writes `train/...`, `val/...` and `test/...`, each with `loss` (cross entropy in nats),
-    `bits_per_character`, `perplexity` (a number of characters) and `accuracy` (a share). Those of train are of one
-    batch, at steps 0, n, 2n, ... for n = `Trainer(log_every_n_steps=n)`; step 0 is the state at initialization.
-    A validation stands at the last step before it, where Lightning puts it. TensorBoard's table of runs gets every
+    The vocabulary and the block size come from the datamodule, at `setup`, and are saved in the checkpoint, as are all
+    arguments except `optimizer` and `lr_scheduler`.
+
+    Logs `train/...`, `val/...` and `test/...`, each with `loss` (cross entropy in nats), `bits_per_character`,
+    `perplexity` (a number of characters) and `accuracy` (a fraction). Train metrics are those of one batch, at steps 0,
+    n, 2n, ... for `Trainer(log_every_n_steps=n)`; step 0 is the state at initialization. Validation metrics have the
+    step that Lightning assigns, the last one before the validation. TensorBoard's HParams table contains every
     argument, and `final/val_loss`.
 
     Args:
-        embedding_dim: Length of a character's vector.
+        embedding_dim: Length of a character's embedding.
         hidden_sizes: Width of each hidden layer, first to last.
         activation: Class name in `torch.nn`, such as "Tanh" or "ReLU".
-        batchnorm: BatchNorm between each hidden layer and its activation.
-        head_batchnorm: BatchNorm after the head, too.
-        batchnorm_momentum: Weight of the newest batch in BatchNorm's running figures, above 0, at most 1.
+        batchnorm: Adds a BatchNorm between each hidden layer and its activation.
+        head_batchnorm: Adds a BatchNorm after the head.
+        batchnorm_momentum: Weight of the newest batch in BatchNorm's running mean and variance, above 0, at most 1.
         init: Initialization scheme, see `initialization.py`.
-        gain: Kaiming's gain; None = the activation's own (5/3 for tanh).
-        head_scale: What the head's weights are multiplied by at the start; None = the scheme's own.
+        gain: Gain in Kaiming's rule; None = the gain of the activation (5/3 for tanh).
+        head_scale: Factor on the head's weights at initialization; None = the default of the scheme.
         optimizer: Builds the optimizer from the parameters; None = SGD with learning rate 0.1.
-        lr_scheduler: Builds the schedule from the optimizer; None = a tenth of the rate from half-way through
+        lr_scheduler: Builds the schedule from the optimizer; None = a tenth of the learning rate from the middle of
             `max_steps` or `max_epochs` on, as in the notes.
-        lr_interval: Whether a schedule of one's own goes on after each step or each epoch.
+        lr_interval: Unit in which `lr_scheduler` advances.
 
     Raises:
         InputError: If an activation or a scheme is unknown, or a checkpoint does not fit the data.
@@ -101,20 +104,25 @@ class MakemoreModule(LeanModule):
         self._make_optimizer = optimizer
         self._make_scheduler = lr_scheduler
         self._lr_interval = lr_interval
-        self._drop: MultiStepLR | None = None
-        self._logged_at = -1
-        self._validated_at = 0
+        self._default_schedule: MultiStepLR | None = None
+        self._logged_step = -1
+        self._validated_step = 0
 
-    # What the data decides
+    # Network, built for the vocabulary of the data
 
     def setup(self, stage: str) -> None:
-        """Builds the network for the characters and the context of the trainer's data, unless it is there."""
+        """Builds the network for the vocabulary and the block size of the trainer's data, unless it is built."""
         data = getattr(self.trainer, "datamodule", None)
         if data is not None and not hasattr(self, "network"):
             self.build(data.vocabulary, data.block_size)
 
     def build(self, vocabulary: Vocabulary, block_size: int) -> None:
-        """Makes the network, its weights drawn from PyTorch's global generator, and its metrics."""
+        """Builds the metrics and the network, with weights drawn from PyTorch's global generator.
+
+        Args:
+            vocabulary: Characters of the input and the output.
+            block_size: Number of characters in a context.
+        """
         self.vocabulary = vocabulary
         self.block_size = block_size
         self.network = MLP(len(vocabulary), block_size, **self._network_arguments)
@@ -123,21 +131,22 @@ class MakemoreModule(LeanModule):
         self.example_input_array = torch.zeros(2, block_size, dtype=torch.int64)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps what the network was built for."""
+        """Adds the vocabulary and the block size to the checkpoint."""
         checkpoint["vocabulary"] = self.vocabulary.characters
         checkpoint["block_size"] = self.block_size
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Makes the network that the checkpoint is of, and has the data speak its characters.
+        """Builds the network of the checkpoint, and sets the vocabulary of the data to that of the checkpoint.
 
         Raises:
-            InputError: If training is to go on with data of other characters or another context.
+            InputError: If the data has another block size, or another vocabulary and the run is a fit.
         """
         vocabulary, block_size = Vocabulary(checkpoint["vocabulary"]), checkpoint["block_size"]
         trainer = self._trainer
         data = getattr(trainer, "datamodule", None)
         if data is not None and (data.vocabulary, data.block_size) != (vocabulary, block_size):
-            if (trainer is not None and trainer.state.fn == "fit") or data.block_size != block_size:
+            is_fit = trainer is not None and trainer.state.fn == "fit"
+            if is_fit or data.block_size != block_size:
                 raise InputError(
                     f"the checkpoint is of block_size {block_size} and the characters {vocabulary.characters!r}, the "
                     f"data of {data.block_size} and {data.vocabulary.characters!r}; give the data it was trained on."
@@ -149,17 +158,21 @@ class MakemoreModule(LeanModule):
     # Steps
 
     def forward(self, contexts: Tensor) -> Tensor:
-        """Turns contexts `(N, block_size)` of ids into logits `(N, vocab_size)`."""
+        """Maps contexts `(N, block_size)` of ids to logits `(N, vocab_size)`."""
         return self.network(contexts)
 
     def on_train_start(self) -> None:
-        self._logged_at = -1
-        if self._drop is not None and sorted(self._drop.milestones) != self._half_way():
+        self._logged_step = -1
+        if self._default_schedule is None:
+            return
+        milestones = sorted(self._default_schedule.milestones)  # after a resume, those of the checkpoint
+        middle = self._middle_step()
+        if milestones != [middle]:
             log.warning(
                 "The checkpoint is of a run of another length: the learning rate drops at step %s, as there, and not "
                 "at %s, half-way through this one.",
-                *self._drop.milestones,
-                *self._half_way(),
+                ", ".join(map(str, milestones)),
+                middle,
             )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -171,31 +184,33 @@ class MakemoreModule(LeanModule):
         return loss
 
     def _is_logged_step(self) -> bool:
-        # Metrics cost as much as the step itself: nothing is computed that is not shown.
-        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  set by a connector
+        # The metrics cost as much as the step itself, so that they are computed on logged steps only.
+        interval = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  set by a connector
         step = self.trainer.global_step
-        due = every > 0 and step % every == 0 and step != self._logged_at
-        if due:
-            self._logged_at = step  # the first batch alone, where several make a step
-        return due
+        if interval <= 0 or step % interval or step == self._logged_step:
+            return False
+        self._logged_step = step  # with gradient accumulation, only the first batch of the step is logged
+        return True
 
     def _log_train(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
         self.train_metrics.update(loss, logits, targets)
-        values = {f"train/{name}": value for name, value in self.train_metrics.compute().items()}
+        metrics = self.train_metrics.compute()
         self.train_metrics.reset()
-        # Not through self.log: it first writes at step n - 1, and the loss at initialization is the first lesson. It
-        # would also look at every logged figure again in every step.
+        values = {f"train/{name}": float(value) for name, value in metrics.items()}
+        # Not self.log: its first point would be at step n - 1, without the loss at initialization, and it would add
+        # the cost of Lightning's result collection to every step.
         for logger in self.loggers:
-            logger.log_metrics({name: float(value) for name, value in values.items()}, step=self.trainer.global_step)
+            logger.log_metrics(values, step=self.trainer.global_step)
 
     def on_train_end(self) -> None:
-        # At the end, because TensorBoard's table of runs shows only those that come with a result.
+        # At the end, because TensorBoard's HParams table lists only runs with a metric.
         result = self.trainer.callback_metrics.get("val/loss")
         for logger in self.loggers:
             if isinstance(logger, TensorBoardLogger) and result is not None:
-                logger.log_hyperparams(self._table_row(), {"final/val_loss": float(result)}, self._validated_at)
+                metrics = {"final/val_loss": float(result)}
+                logger.log_hyperparams(self._hparams_row(), metrics, self._validated_step)
 
-    def _table_row(self) -> dict[str, Any]:
+    def _hparams_row(self) -> dict[str, Any]:
         optimizer = self.trainer.optimizers[0]
         settings = {**getattr(self.trainer.datamodule, "hparams", {}), **self.hparams}  # type: ignore[attr-defined]
         row = {name: value for name, value in settings.items() if not name.startswith("_")}
@@ -221,7 +236,7 @@ class MakemoreModule(LeanModule):
     def _log_evaluation(self, split: str) -> None:
         values = self.eval_metrics.compute()
         self.eval_metrics.reset()
-        self._validated_at = self.trainer.global_step
+        self._validated_step = self.trainer.global_step
         self.log_dict({f"{split}/{name}": value for name, value in values.items()}, sync_dist=True)
         self.log(f"{split}_loss", values["loss"], prog_bar=True, logger=False, sync_dist=True)
 
@@ -231,22 +246,21 @@ class MakemoreModule(LeanModule):
     # Optimization
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        make = self._make_optimizer
-        optimizer = torch.optim.SGD(self.parameters(), lr=0.1) if make is None else make(self.parameters())
+        if self._make_optimizer is None:
+            optimizer: Optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        else:
+            optimizer = self._make_optimizer(self.parameters())
         if self._make_scheduler is None:
-            drop = {"scheduler": self._drop_half_way(optimizer), "interval": "step"}
-            return {"optimizer": optimizer, "lr_scheduler": drop}  # type: ignore[typeddict-item]
+            self._default_schedule = MultiStepLR(optimizer, milestones=[self._middle_step()], gamma=0.1)
+            default: dict[str, Any] = {"scheduler": self._default_schedule, "interval": "step"}
+            return {"optimizer": optimizer, "lr_scheduler": default}  # type: ignore[typeddict-item]
         scheduler = self._make_scheduler(optimizer)
         schedule: dict[str, Any] = {"scheduler": scheduler, "interval": self._lr_interval}
         if isinstance(scheduler, ReduceLROnPlateau):
-            # Goes by a figure that comes with a validation, not with every step.
+            # Monitors a validation metric, which is not available at every step.
             schedule.update(monitor=scheduler.monitor, interval="epoch", strict=False)
         return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[typeddict-item]
 
-    def _drop_half_way(self, optimizer: Optimizer) -> LRScheduler:
-        self._drop = MultiStepLR(optimizer, milestones=self._half_way(), gamma=0.1)
-        return self._drop
-
-    def _half_way(self) -> list[int]:
-        steps = min(self.trainer.estimated_stepping_batches, sys.maxsize)  # a run without end never gets there
-        return [max(1, int(steps) // 2)]
+    def _middle_step(self) -> int:
+        steps = min(self.trainer.estimated_stepping_batches, sys.maxsize)  # infinite without max_steps and max_epochs
+        return max(1, int(steps) // 2)

@@ -1,8 +1,9 @@
-"""Where names come from: the embedded file, makemore's own file, or any file of one name a line."""
+"""Sources of names: the embedded file, makemore's own file, or any text file with one name a line."""
 
 import hashlib
 import logging
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +18,18 @@ EMBEDDED = "ssa2018"
 MAKEMORE = "makemore"
 MAKEMORE_URL = "https://raw.githubusercontent.com/karpathy/makemore/master/names.txt"
 MAKEMORE_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
+CONTROL_CATEGORIES = {"Cc", "Zl", "Zp"}
+"""Unicode categories of control characters, line separators and paragraph separators."""
 
 
 @dataclass(frozen=True)
 class NameList:
-    """The names of one file, and for each the line it stood on, so that a complaint can say where.
+    """Names of one file, each with its line number for error messages.
+
+    Args:
+        path: The file.
+        names: The names, in the order of the file or of a selection.
+        lines: Line number of each name, from 1.
 
     Example:
         >>> names = NameList(Path("names.txt"), ("emma", "ava", "emma"), (1, 2, 4))
@@ -34,21 +42,29 @@ class NameList:
     lines: tuple[int, ...]
 
     def unique(self) -> "NameList":
-        """Keeps the first of equal names."""
-        first = dict(reversed(list(zip(self.names, self.lines, strict=True))))
-        kept = sorted(first.items(), key=lambda item: item[1])
-        return NameList(self.path, tuple(name for name, _ in kept), tuple(line for _, line in kept))
+        """Returns the list without repetitions: of equal names, the first remains."""
+        first_positions: dict[str, int] = {}
+        for position, name in enumerate(self.names):
+            first_positions.setdefault(name, position)
+        return self.select(first_positions.values())
+
+    def select(self, positions: Iterable[int]) -> "NameList":
+        """Returns the names at some positions of the list, in the order of the positions."""
+        positions = list(positions)
+        names = tuple(self.names[position] for position in positions)
+        lines = tuple(self.lines[position] for position in positions)
+        return NameList(self.path, names, lines)
 
 
 def locate(source: str | Path, url: str = MAKEMORE_URL) -> Path:
-    """Returns the file that `source` stands for: "ssa2018", "makemore" or a path. Downloads nothing.
+    """Returns the path of a file of names, without downloading.
 
     Args:
-        source: Which names.
-        url: Where makemore's file comes from; it decides the place in the cache.
+        source: "ssa2018", "makemore" or a path.
+        url: Address of makemore's file, which determines the name of the cached copy.
 
     Raises:
-        InputError: If there is no such file.
+        InputError: If the file does not exist.
     """
     if source == EMBEDDED:
         return _embedded_file()
@@ -62,7 +78,7 @@ def locate(source: str | Path, url: str = MAKEMORE_URL) -> Path:
 
 
 def _embedded_file() -> Path:
-    # Inside the package in an installed wheel, beside it in a checkout.
+    # data/ is inside the package in an installed wheel, and next to the package in a checkout.
     package = Path(__file__).parent
     for folder in (package, package.parent):
         path = folder / "data" / "names.txt"
@@ -72,20 +88,23 @@ def _embedded_file() -> Path:
 
 
 def _cached_file(url: str) -> Path:
-    # Another address is another file, so that a mirror never serves in the place of the original.
+    # A file name for each address, so that the copy of a mirror is never used for another address.
     key = hashlib.sha256(url.encode()).hexdigest()[:8]
     return Path(pooch.os_cache("makemore-lightning")) / f"makemore-names-{key}.txt"
 
 
 def download(url: str = MAKEMORE_URL, retries: int = 2) -> Path:
-    """Fetches makemore's names.txt into the user's cache unless it is there, and checks its sha256.
+    """Downloads makemore's names.txt into the user's cache unless it is cached, and checks its sha256.
 
     Args:
-        url: Where the file lies.
-        retries: How often to try again after a failure, with a growing pause of 1 to 10 s.
+        url: Address of the file.
+        retries: Number of attempts after a failure, with an increasing pause of 1 to 10 s.
+
+    Returns:
+        The path of the cached file.
 
     Raises:
-        InputError: If the file cannot be had, or is another file than makemore's.
+        InputError: If the download fails, or the file has another checksum than makemore's.
     """
     target = _cached_file(url)
     cache = pooch.create(
@@ -105,36 +124,39 @@ def download(url: str = MAKEMORE_URL, retries: int = 2) -> Path:
 
 
 def read(path: Path) -> NameList:
-    """Reads one name a line. Blank lines are skipped and surrounding space is stripped; both are counted and told.
+    """Reads a file with one name a line.
+
+    Blank lines are skipped and surrounding space is stripped; a warning is logged with the number of each.
 
     Args:
-        path: A UTF-8 file. Upper case, accents and inner spaces are characters like any other; an accent written as
-            a character of its own joins its letter (Unicode's form NFC).
+        path: A UTF-8 file. Upper case, accents and inner spaces are characters like any other; a combining accent is
+            joined with its letter (Unicode's form NFC).
 
     Raises:
-        InputError: If the file is not UTF-8, holds no name, or a name contains "." or a control character; says the
-            file and the line.
+        InputError: If the file is not UTF-8, has no name, or a name contains "." or a control character; the message
+            states the file and the line.
     """
     raw_lines = _decode(path).split("\n")
     stripped = [line.strip() for line in raw_lines]
-    found = [(name, number) for number, name in enumerate(stripped, start=1) if name]
-    if not found:
+    numbers = tuple(number for number, name in enumerate(stripped, start=1) if name)
+    names = tuple(filter(None, stripped))
+    if not names:
         raise InputError(f"{path}: the file holds no name. Expected one name a line.")
-    for name, number in found:
-        _check(name, f"{path}, line {number}")
-    _tell_cleaning(path, raw_lines, stripped)
-    names, numbers = zip(*found, strict=True)
+    for name, number in zip(names, numbers, strict=True):
+        _check_characters(name, f"{path}, line {number}")
+    _warn_about_cleaning(path, raw_lines, stripped)
     return NameList(path, names, numbers)
 
 
-def _check(name: str, where: str) -> None:
+def _check_characters(name: str, location: str) -> None:
     if END in name:
         raise InputError(
-            f'{where}: the name {name!r} contains "{END}", which marks the end of a name. '
+            f'{location}: the name {name!r} contains "{END}", which marks the end of a name. '
             "Remove it or write another character."
         )
-    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in name):
-        raise InputError(f"{where}: the name {name!r} contains a control character. Expected one name a line.")
+    categories = {unicodedata.category(character) for character in name}
+    if categories & CONTROL_CATEGORIES:
+        raise InputError(f"{location}: the name {name!r} contains a control character. Expected one name a line.")
 
 
 def _decode(path: Path) -> str:
@@ -146,13 +168,16 @@ def _decode(path: Path) -> str:
         raise InputError(
             f"{path}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x}). Save the file as UTF-8."
         ) from None
-    # Line breaks of Windows and of old Macs; and one form for an accent, which can be written in two.
-    return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = text.replace("\r\n", "\n").replace("\r", "\n")  # line breaks of Windows and of old Macs
+    # An accent is a character of its own or part of its letter: NFC makes both the same name.
+    return unicodedata.normalize("NFC", text)
 
 
-def _tell_cleaning(path: Path, raw_lines: list[str], stripped: list[str]) -> None:
-    # What follows the last line break is no line.
-    blank = sum(not name for name in stripped) - (not raw_lines[-1])
-    spaced = sum(bool(name) and name != line for name, line in zip(stripped, raw_lines, strict=True))
+def _warn_about_cleaning(path: Path, raw_lines: list[str], stripped: list[str]) -> None:
+    blank = stripped.count("")
+    if not raw_lines[-1]:
+        blank -= 1  # the empty string after the last line break is no line
+    pairs = zip(raw_lines, stripped, strict=True)
+    spaced = sum(raw != name for raw, name in pairs if name)
     if blank or spaced:
         log.warning("%s: skipped %d blank lines and stripped the space around %d names.", path, blank, spaced)

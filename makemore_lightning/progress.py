@@ -1,4 +1,4 @@
-"""A progress bar that counts steps and costs next to nothing."""
+"""Progress bar in optimizer steps, with negligible cost per batch."""
 
 import math
 import time
@@ -10,14 +10,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class StepProgress(ProgressBar):
-    """Shows one bar for the whole training, in optimizer steps, with the loss of the batch in hand and what the module
-    logs for the progress bar.
+    """One progress bar for the whole training, in optimizer steps, with the loss and the logged progress-bar metrics.
 
-    Lightning's own bars do their work at every batch and count batches an epoch. A step of a small network takes less
-    than that work, and a run here is so many steps.
+    Lightning's own bars are updated at every batch and count the batches of an epoch. On a small network, such an
+    update takes longer than a step, and a run is measured in steps.
 
     Args:
-        refreshes_per_second: How often the bar is brought up to date.
+        refreshes_per_second: Maximum rate of updates of the display.
     """
 
     def __init__(self, refreshes_per_second: float = 4) -> None:
@@ -26,7 +25,7 @@ class StepProgress(ProgressBar):
         self._next_refresh = 0.0
         self._enabled = True
         self._progress: Progress | None = None
-        self._loss: dict[str, Any] = {}
+        self._loss: dict[str, Any] = {}  # detached by Lightning; converted to a float only when displayed
 
     def disable(self) -> None:
         self._enabled = False
@@ -41,7 +40,7 @@ class StepProgress(ProgressBar):
         columns = (
             TextColumn("Step"),
             MofNCompleteColumn(),
-            BarColumn(bar_width=10),  # the whole line fits 80 columns
+            BarColumn(bar_width=10),  # short enough for a line of 80 columns
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[metrics]}"),
@@ -49,7 +48,7 @@ class StepProgress(ProgressBar):
         self._progress = Progress(*columns, auto_refresh=False)
         total = None if math.isinf(steps) else int(steps)
         self._task = self._progress.add_task("", total=total, rate="", metrics="")
-        self._started_at = (trainer.global_step, time.monotonic())
+        self._start = (trainer.global_step, time.monotonic())
         self._progress.start()
 
     def on_train_batch_end(
@@ -65,15 +64,16 @@ class StepProgress(ProgressBar):
         self._stop(trainer)
 
     def _refresh(self, trainer: Trainer, progress: Progress, outputs: Any = None) -> None:
-        now = time.monotonic()
-        self._next_refresh = now + self._interval
-        first_step, start = self._started_at
-        rate = (trainer.global_step - first_step) / max(now - start, 1e-9)
+        time_of_refresh = time.monotonic()
+        self._next_refresh = time_of_refresh + self._interval
+        first_step, start_time = self._start
+        seconds = max(time_of_refresh - start_time, 1e-9)
+        rate = (trainer.global_step - first_step) / seconds
         if isinstance(outputs, dict) and "loss" in outputs:
             self._loss = {"loss": outputs["loss"]}
-        figures = {**self._loss, **trainer.progress_bar_metrics}
-        shown = "  ".join(f"{name} {float(value):.4f}" for name, value in figures.items())
-        progress.update(self._task, completed=trainer.global_step, rate=f"{rate:.0f} steps/s", metrics=shown)
+        metrics = {**self._loss, **trainer.progress_bar_metrics}
+        text = "  ".join(f"{name} {float(value):.4f}" for name, value in metrics.items())
+        progress.update(self._task, completed=trainer.global_step, rate=f"{rate:.0f} steps/s", metrics=text)
         progress.refresh()
 
     def _stop(self, trainer: Trainer) -> None:

@@ -1,4 +1,4 @@
-"""Names from a trained network."""
+"""Sampling of names from a trained network."""
 
 import math
 from dataclasses import dataclass
@@ -7,24 +7,24 @@ import torch
 from torch import Tensor, nn
 
 from makemore_lightning.errors import InputError
-from makemore_lightning.vocabulary import Vocabulary
+from makemore_lightning.vocabulary import END, Vocabulary
 
 LONGEST_NAME = 100
-"""A name is cut there: an untrained network may never draw the end."""
+"""Maximum length in characters: an untrained network may never draw the end of a name."""
 
 
 @dataclass
 class SampleRequest:
-    """Which names are wanted.
+    """Parameters of sampling.
 
     Args:
-        count: How many names.
-        seed: The same seed gives the same names.
-        temperature: Divides the logits: below 1 the names are safer, above 1 wilder; 0 takes the likeliest
-            character each time.
+        count: Number of names.
+        seed: Seed of the random numbers, from 0 to 2^63 - 1.
+        temperature: Divisor of the logits: below 1, likely characters become more likely, above 1 less; 0 always
+            takes the most likely character.
 
     Raises:
-        InputError: If count is below 1 or temperature below 0.
+        InputError: If an argument is out of range.
     """
 
     count: int = 20
@@ -42,13 +42,13 @@ class SampleRequest:
 
 @torch.no_grad()
 def sample_names(network: nn.Module, vocabulary: Vocabulary, block_size: int, request: SampleRequest) -> list[str]:
-    """Draws names character by character, all of them side by side.
+    """Draws names character by character, all names in one batch.
 
     Args:
-        network: Turns contexts `(N, block_size)` into logits `(N, vocab_size)`; should be in eval mode.
-        vocabulary: What the ids stand for.
-        block_size: How many characters of context.
-        request: How many, from which seed, at which temperature.
+        network: Maps contexts `(N, block_size)` to logits `(N, vocab_size)`; should be in eval mode.
+        vocabulary: Characters of the ids.
+        block_size: Number of characters in a context.
+        request: Number of names, seed and temperature.
 
     Returns:
         `request.count` names without the "." that ends them, at most `LONGEST_NAME` characters each.
@@ -56,25 +56,29 @@ def sample_names(network: nn.Module, vocabulary: Vocabulary, block_size: int, re
     generator = torch.Generator().manual_seed(request.seed)
     device = next(network.parameters()).device
     contexts = torch.zeros(request.count, block_size, dtype=torch.int64)
-    drawn: list[Tensor] = []
+    columns: list[Tensor] = []  # one character of every name
     ended = torch.zeros(request.count, dtype=torch.bool)
-    while not ended.all() and len(drawn) < LONGEST_NAME:
+    while not ended.all() and len(columns) < LONGEST_NAME:
         logits = network(contexts.to(device)).float().cpu()
-        following = _draw(logits, request.temperature, generator)  # (count,)
-        drawn.append(following)
-        ended |= following == 0
-        contexts = torch.cat([contexts[:, 1:], following[:, None]], dim=1)
-    return [_until_end(vocabulary.decode(ids)) for ids in torch.stack(drawn, dim=1).tolist()]
+        next_ids = _draw(logits, request.temperature, generator)  # (count,)
+        columns.append(next_ids)
+        ended |= next_ids == 0
+        contexts = torch.cat([contexts[:, 1:], next_ids[:, None]], dim=1)
+    rows = torch.stack(columns, dim=1).tolist()
+    return [_until_end(vocabulary.decode(ids)) for ids in rows]
 
 
 def _draw(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
     if temperature == 0:
         return logits.argmax(dim=1)
-    # Without the maximum, a small temperature would make infinities of which softmax makes NaN.
-    below = logits - logits.max(dim=1, keepdim=True).values
-    probabilities = torch.softmax(below.double() / temperature, dim=1)
-    return torch.multinomial(probabilities, num_samples=1, generator=generator).squeeze(1)
+    # A small temperature can make infinities of positive logits, and softmax NaN of these.
+    maxima = logits.max(dim=1, keepdim=True).values
+    scaled = (logits - maxima).double() / temperature
+    probabilities = torch.softmax(scaled, dim=1)
+    draws = torch.multinomial(probabilities, num_samples=1, generator=generator)
+    return draws.squeeze(1)
 
 
 def _until_end(text: str) -> str:
-    return text.partition(".")[0]
+    name, _, _ = text.partition(END)
+    return name

@@ -1,4 +1,4 @@
-"""Characters to ids and back."""
+"""Mapping between characters and ids."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,18 +7,18 @@ from functools import cached_property
 from makemore_lightning.errors import InputError
 
 END = "."
-"""Marks where a name begins and ends; always id 0."""
+"""The character before and after every name; its id is 0."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The characters a model knows, in the order of their ids; id 0 is ".", which begins and ends every name.
+    """The characters of a model, in the order of their ids; id 0 is ".", which begins and ends every name.
 
     Args:
-        characters: All characters, "." first, each once.
+        characters: All characters, "." first, without repetition.
 
     Raises:
-        InputError: If "." is not first or a character stands twice.
+        InputError: If "." is not first or a character is repeated.
 
     Example:
         >>> vocabulary = Vocabulary.from_names(["emma", "ava"])
@@ -43,7 +43,7 @@ class Vocabulary:
 
     @cached_property
     def _ids(self) -> dict[str, int]:
-        return {character: i for i, character in enumerate(self.characters)}
+        return dict(zip(self.characters, range(len(self)), strict=True))
 
     def __len__(self) -> int:
         return len(self.characters)
@@ -63,5 +63,5 @@ class Vocabulary:
             ) from None
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Returns the characters that `ids` stand for."""
+        """Returns the text whose characters have the given ids."""
         return "".join(self.characters[i] for i in ids)

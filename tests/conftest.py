@@ -1,4 +1,4 @@
-"""What the tests share."""
+"""Fixtures of all tests."""
 
 import json
 import logging
@@ -15,13 +15,13 @@ SHARED = ROOT.parent / "shared"
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
-    # A step this small is many times slower on more.
+    # A network this small is many times slower with more threads.
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 
 @pytest.fixture(autouse=True)
-def _own_random_state() -> Iterator[None]:
+def _isolated_random_state() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         yield
 
@@ -34,20 +34,20 @@ def makemore_names() -> Path:
 
 @pytest.fixture(scope="session")
 def golden() -> dict[str, Any]:
-    """Figures computed in plain PyTorch."""
+    """Reference values, computed in plain PyTorch."""
     return json.loads(_shared("golden/golden.json").read_text())
 
 
 def _shared(name: str) -> Path:
     path = SHARED / name
     if not path.is_file():
-        pytest.skip(f"{path} is not here; it holds exact figures and is not part of the repository")
+        pytest.skip(f"{path} does not exist; the reference values are not part of the repository")
     return path
 
 
 @pytest.fixture
 def few_names(tmp_path: Path) -> Path:
-    """Sixty names in a file: 11 training batches of 32 rows."""
+    """A file of 60 names: 11 training batches of 32 rows."""
     path = tmp_path / "few.txt"
     lines = (ROOT / "data" / "names.txt").read_text().splitlines()[:60]
     path.write_text("\n".join(lines) + "\n")
@@ -58,5 +58,5 @@ def few_names(tmp_path: Path) -> Path:
 def without_pictures() -> Iterator[None]:
     """Spares the fits of a file the seconds that it takes to draw what no test of it looks at."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("callbacks._publisher.Publisher._draw", lambda _: None)
+        patch.setattr("callbacks._fit.Fit._draw", lambda *_: None)
         yield

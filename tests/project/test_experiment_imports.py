@@ -1,0 +1,73 @@
+"""Tests of the imports among the modules of makemore_lightning, and from these to other packages."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted(ROOT.glob("makemore_lightning/**/*.py"))
+ALLOWED = {
+    "errors": set(),
+    "vocabulary": {"errors"},
+    "names": {"errors", "vocabulary"},
+    "batches": set(),
+    "initialization": {"errors"},
+    "model": {"errors", "initialization"},
+    "metrics": set(),
+    "sampling": {"errors", "vocabulary"},
+    "loop_overhead": set(),
+    "datamodule": {"batches", "errors", "names", "vocabulary"},
+    "module": {"errors", "initialization", "loop_overhead", "metrics", "model", "sampling", "vocabulary"},
+    "last_checkpoint": set(),
+    "progress": set(),
+    "resume": {"errors"},
+    "cli": {
+        *("datamodule", "errors", "last_checkpoint", "loop_overhead", "module", "progress", "resume", "sampling"),
+    },
+    "__init__": {"datamodule", "errors", "model", "module"},
+}
+"""For each module, the modules of makemore_lightning that it may import."""
+
+
+def imported_names(path: Path) -> set[str]:
+    """Absolute names of the modules that a file imports, at any depth of its code."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def imported_siblings(path: Path) -> set[str]:
+    """Names of the modules of makemore_lightning that one of them imports."""
+    siblings = {module.stem for module in MODULES}
+    prefix = "makemore_lightning."
+    names = [name.removeprefix(prefix) for name in imported_names(path) if name.startswith(prefix)]
+    return {name.split(".")[0] for name in names} & siblings
+
+
+def test_every_module_is_listed() -> None:
+    assert {path.stem for path in MODULES} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_modules_import_only_allowed_modules(path: Path) -> None:
+    assert imported_siblings(path) <= ALLOWED[path.stem]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_modules_import_neither_callbacks_nor_the_entry_point(path: Path) -> None:
+    names = imported_names(path)
+    assert not {name for name in names if "callbacks" in name.split(".")[:2]}
+    assert "train" not in names
+
+
+@pytest.mark.parametrize("package", ["lightning", "torchmetrics"])
+def test_the_network_is_plain_pytorch(package: str) -> None:
+    for stem in ("model", "initialization", "batches", "vocabulary"):
+        names = imported_names(ROOT / "makemore_lightning" / f"{stem}.py")
+        assert package not in {name.split(".")[0] for name in names}

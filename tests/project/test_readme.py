@@ -1,0 +1,61 @@
+"""Tests that the README's commands, matrix of regimes and file tree match the project."""
+
+import re
+import shlex
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from matrix import MATRIX, table
+
+# The configs name the classes of callbacks, which must have been imported.
+import callbacks  # noqa: F401
+from makemore_lightning.cli import MakemoreCLI, make_cli
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+CODE = "".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL))
+COMMANDS = [line.split("  #")[0].strip() for line in CODE.splitlines()]
+TRAIN_ARGUMENTS = [command.split("python train.py ")[1] for command in COMMANDS if "python train.py" in command]
+
+
+def test_two_commands_install_the_project() -> None:
+    assert [command for command in COMMANDS if command.startswith("python -m pip")] == [
+        "python -m pip install -c constraints.txt -e . && python train.py fit --config configs/kaiming.yaml",
+        "python -m pip install -c constraints.txt -e '.[test]' && python -m pytest",
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:LightningCLI's args parameter")
+@pytest.mark.parametrize("arguments", TRAIN_ARGUMENTS)
+def test_commands_parse(arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop_after_parsing(self: MakemoreCLI) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(MakemoreCLI, "before_instantiate_classes", stop_after_parsing)
+    with pytest.raises(KeyboardInterrupt):
+        make_cli(shlex.split(arguments))
+
+
+def test_matrix_refers_to_existing_tests() -> None:
+    assert table() in (ROOT / "docs" / "regimes.md").read_text()
+    for cell in chain(*MATRIX.values()):
+        node = cell.tests
+        file, *names = node.split("[")[0].split("::")
+        code = (ROOT / "tests" / file).read_text()
+        for name in names:
+            assert f"def {name}(" in code or f"class {name}:" in code, node
+
+
+def test_file_tree_is_complete() -> None:
+    tree = re.search(r"## What is where\n\n```\n(.*?)```", README, re.DOTALL)
+    assert tree
+    listed = {line.split()[0] for line in tree[1].splitlines() if line.startswith("  ")}
+    files = {path.name for path in ROOT.glob("makemore_lightning/*.py")} - {"errors.py"}
+    public = {path.name for path in ROOT.glob("callbacks/*.py") if not path.name.startswith("_")}
+    rooms = {f"{path.parent.name}/" for path in ROOT.glob("callbacks/*/__init__.py")}
+    assert listed == files - {"__init__.py"} | public | rooms
+    for line in tree[1].splitlines():
+        if not line.startswith(" "):
+            assert (ROOT / line.split()[0]).exists(), line
