@@ -1,10 +1,10 @@
-"""How the cost of a look grows with the network, and what one tensor costs.
+"""Growth of the cost of a due step with the network, and the cost of one tensor.
 
     python benchmarks/growth.py                     the tables, about four minutes on one thread
     python benchmarks/growth.py --rounds 1 --steps 1 --networks "layers x 2"      to see that it works
 
-Growth: all four instruments at every step, without pictures, on a stack of tanh layers; rows are interleaved, and a
-figure is the median over rounds of the median over steps, less that of the bare fit of the same network.
+Growth: all four callbacks at every step, without pictures, on a stack of tanh layers; rows are interleaved, and a
+number is the median over rounds of the median over steps, less that of the bare fit of the same network.
 
 One tensor: ten million floats of a normal distribution, medians, beside one pass that reads them.
 """
@@ -26,10 +26,9 @@ from rich.table import Table
 from torch import nn
 from workloads import WORKLOADS, Workload
 
-from callbacks._activations import flat_ends
-from callbacks._histogram import Histogram
-from callbacks._saturation import SaturationTally
-from callbacks._statistics import Moments
+from callbacks import Histogram
+from callbacks.measure.moments import Moments
+from callbacks.measure.saturation import count_saturated
 
 BASE = {"layers": 10, "width": 128, "batch": 64}
 STACKS: dict[str, dict[str, int]] = {
@@ -50,33 +49,32 @@ def stack(layers: int, width: int, batch: int) -> Workload:
 
 
 def growth(networks: list[str], rounds: int, steps: int) -> Table:
-    """What each network's look costs, also in units of the first's."""
+    """Measures what a due step of each network costs, also in units of the first's."""
     times: dict[tuple[str, str], list[float]] = {}
     for _ in range(rounds):
         for name in networks:
             WORKLOADS[name] = partial(stack, **STACKS[name])
             for way in ("bare", "ours, all four"):
                 times.setdefault((name, way), []).append(measure(name, way, steps)[0])
-    found = Table("network", "ms a step, bare", "ms added by a look", "x first", "ms a layer", title="growth")
+    table = Table("network", "ms a step, bare", "ms added", "x first", "ms a layer", title="growth")
     added: dict[str, float] = {}
     for name in networks:
         bare = statistics.median(times[name, "bare"])
         added[name] = statistics.median(times[name, "ours, all four"]) - bare
         ratio = added[name] / next(iter(added.values()))
         a_layer = added[name] / STACKS[name]["layers"]
-        found.add_row(name, f"{bare:.1f}", f"{added[name]:.1f}", f"{ratio:.2f}", f"{a_layer:.2f}")
-    return found
+        table.add_row(name, f"{bare:.1f}", f"{added[name]:.1f}", f"{ratio:.2f}", f"{a_layer:.2f}")
+    return table
 
 
 def one_tensor(rounds: int) -> Table:
-    """What the statistics of ten million floats cost."""
+    """Measures what the statistics of ten million floats cost."""
     values = torch.randn(5_000, 2_000)
-    count = SaturationTally(flat_ends(nn.Tanh(), 0.99).test, None, shows=False).add
     ways: dict[str, Callable[[], Any]] = {
         "x.sum()": values.sum,
         "moments": lambda: Moments.of(values),
         "moments and histogram": lambda: Histogram.of(values),
-        "saturation": lambda: count(values),
+        "saturation": lambda: count_saturated(values, lambda h: h.abs() > 0.99, keep_map=False),
         "add_histogram's counts (NumPy)": lambda: np.histogram(values.numpy(), default_bins()),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
@@ -85,15 +83,15 @@ def one_tensor(rounds: int) -> Table:
             began = time.perf_counter()
             way()
             times[name].append((time.perf_counter() - began) * 1e3)
-    found = Table("of 10 M floats", "ms", "x x.sum()", title="one tensor")
-    for name, found_times in times.items():
-        taken = statistics.median(found_times[1:])
-        found.add_row(name, f"{taken:.1f}", f"{taken / statistics.median(times['x.sum()'][1:]):.1f}")
-    return found
+    table = Table("of 10 M floats", "ms", "x x.sum()", title="one tensor")
+    for name, durations in times.items():
+        taken = statistics.median(durations[1:])
+        table.add_row(name, f"{taken:.1f}", f"{taken / statistics.median(times['x.sum()'][1:]):.1f}")
+    return table
 
 
 def default_bins() -> list[float]:
-    """The edges of TensorBoard's histograms, as its documentation has them: each a tenth further out than the last."""
+    """Returns the edges of TensorBoard's histograms by its documentation: each a tenth further out than the last."""
     positive = [1e-12 * 1.1**power for power in range(774)]
     return [*(-edge for edge in reversed(positive)), 0.0, *positive]
 
@@ -103,13 +101,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--networks", nargs="+", choices=STACKS, default=list(STACKS))
-    given: Any = parser.parse_args()
+    arguments: Any = parser.parse_args()
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     console = Console(width=110)
-    console.print(one_tensor(given.rounds))
-    console.print(growth(given.networks, given.rounds, given.steps))
+    console.print(one_tensor(arguments.rounds))
+    console.print(growth(arguments.networks, arguments.rounds, arguments.steps))
 
 
 if __name__ == "__main__":

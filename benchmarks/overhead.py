@@ -1,15 +1,16 @@
-"""What it costs to look at a training: our instruments and other ways, in one run.
+"""Cost of observing a training: the callbacks of this project and other ways, in one run.
 
     python benchmarks/overhead.py                           all workloads, more than half an hour on one thread
     python benchmarks/overhead.py --workloads mlp --rounds 1 --steps 3        to see that it works
+    python benchmarks/overhead.py --operations              operations of a due step on an accelerator's path
 
-Every way looks at every step, so that its cost stands out of the noise; what one look in a hundred steps adds, as by
-our default cadence, follows from that and is told as computed. "Not due" are ours where no step after the first is.
-Ways are interleaved, round by round; a figure is the median over rounds of the median over steps, the first step of a
+Every way observes every step, so that its cost stands out of the noise; what one due step in a hundred adds, as by the
+default cadence, follows from that and is marked as computed. "Not due" are ours where no step after the first is due.
+Ways are interleaved, round by round; a number is the median over rounds of the median over steps, the first step of a
 fit, which warms up, left out.
 
-Memory is the most that a process of its own ever held (its resident set, Linux only; on a GPU, the most that PyTorch
-ever allocated there). Host syncs, how often a step waits for the device, there are only where there is a GPU.
+Memory is the peak of a process of its own (its resident set, Linux only; on a GPU, the most that PyTorch ever
+allocated). Host syncs, the number of times that a step waits for the device, are counted only on a GPU.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
+from operation_counts import operations_table
 from rich.console import Console
 from rich.table import Table
 from ways import WAYS
@@ -38,7 +40,7 @@ CADENCE = 100
 
 
 class Clock(Callback):
-    """Takes the time whenever a batch begins: all of a step is between one and the next."""
+    """Times the beginnings of batches: all of a step is between one and the next."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -56,7 +58,7 @@ class Clock(Callback):
 
 @dataclass
 class Cost:
-    """What one way costs on one workload."""
+    """Cost of one way on one workload."""
 
     milliseconds: list[float] = field(default_factory=list)
     record_bytes: float = 0.0
@@ -89,17 +91,17 @@ def measure(workload: str, way: str, steps: int) -> tuple[float, float]:
 
 
 def fit_apart(workload: str, way: str) -> tuple[float, float]:
-    """Fits in a process of its own; returns the most it ever held, in MB, and how often a step waited for a GPU."""
+    """Fits in a process of its own; returns its peak memory in MB, and the waits for a GPU a step."""
     command = [sys.executable, __file__, "--fit", workload, way]
     megabytes, syncs = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-2:]
     return float(megabytes), float(syncs)
 
 
-def fit_and_tell(workload: str, way: str, steps: int = 4) -> None:
+def fit_and_print(workload: str, way: str, steps: int = 4) -> None:
     """Fits once in this process, and prints what `fit_apart` returns."""
     if not torch.cuda.is_available():
         measure(workload, way, steps)
-        # What `getrusage` tells begins with what the process that started this one held.
+        # `getrusage` begins with the memory of the process that started this one.
         status = Path("/proc/self/status").read_text()
         print(int(status.split("VmHWM:")[1].split()[0]) / 1024, 0)
         return
@@ -114,17 +116,17 @@ def fit_and_tell(workload: str, way: str, steps: int = 4) -> None:
 
 def table(workload: str, costs: dict[str, Cost], steps: int) -> Table:
     bare = costs["bare"]
-    found = Table(title=f"{workload}, {steps} steps a round, looking at every step")
+    columns = Table(title=f"{workload}, {steps} steps a round, every step due")
     for column in ("way", "ms a step", "x bare", "ms added", "1 in 100, x bare", "kB a record", "MB added", "syncs"):
-        found.add_column(column, justify="left" if column == "way" else "right")
+        columns.add_column(column, justify="left" if column == "way" else "right")
     for way, cost in costs.items():
         added = cost.median - bare.median
         ratios = f"{cost.median / bare.median:.3f}", f"{added:.2f}", f"{1 + added / bare.median / CADENCE:.4f}"
         record = f"{(cost.record_bytes - bare.record_bytes) / 1e3:.1f}"
         syncs = f"{cost.syncs - bare.syncs:.1f}" if torch.cuda.is_available() else "none"
         memory = f"{cost.megabytes - bare.megabytes:.0f}"
-        found.add_row(way, f"{cost.median:.2f}", *ratios, record, memory, syncs)
-    return found
+        columns.add_row(way, f"{cost.median:.2f}", *ratios, record, memory, syncs)
+    return columns
 
 
 def compare(workload: str, ways: list[str], rounds: int, steps: int) -> Table:
@@ -145,18 +147,22 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="a fit (default: 200 of the small networks, 3 of the large)")
+    parser.add_argument("--operations", action="store_true", help="count operations, and measure no time")
     parser.add_argument("--fit", nargs=2, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     os.environ["WANDB_SILENT"] = "true"
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    if given.fit:
-        fit_and_tell(*given.fit)
+    if arguments.fit:
+        fit_and_print(*arguments.fit)
         return
-    for workload in given.workloads:
-        steps = given.steps or (200 if workload in ("mlp", "deep_batchnorm") else 3)
-        Console(width=110).print(compare(workload, given.ways, given.rounds, steps))
+    if arguments.operations:
+        Console(width=110).print(operations_table(arguments.workloads))
+        return
+    for workload in arguments.workloads:
+        steps = arguments.steps or (200 if workload in ("mlp", "deep_batchnorm") else 3)
+        Console(width=110).print(compare(workload, arguments.ways, arguments.rounds, steps))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Ways of looking at a training: our instruments, and what else there is."""
+"""Ways of observing a training: the callbacks of this project, and what else there is."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -13,21 +13,20 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from callbacks import ActivationHistogram, GradStats, SaturationMap, UpdateRatio
+from callbacks import ActivationHistogram, GradStats, SaturationMap, UpdateRatio, choose_layers, choose_params
 
 
 class Peer(Callback):
-    """Another way, at the same layers and parameters as ours by default."""
+    """Another way, at the same layers and parameters as the callbacks by default."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
-        chooser = ActivationHistogram()
-        chooser.on_fit_start(trainer, pl_module)
         self.outputs: dict[str, Tensor] = {}
-        self.handles = [layer.register_forward_hook(self.keep(name)) for name, layer in chooser._layers.items()]
-        self.params = {name: p for name, p in pl_module.named_parameters() if p.ndim >= 2}
+        layers = choose_layers(pl_module)
+        self.handles = [layer.register_forward_hook(self.keep(name)) for name, layer in layers.items()]
+        self.params = choose_params(pl_module)
 
     def keep(self, name: str) -> Callable[..., None]:
-        def hook(_layer: nn.Module, _given: Any, output: Tensor) -> None:
+        def hook(_layer: nn.Module, _inputs: Any, output: Tensor) -> None:
             output.retain_grad()
             self.outputs[name] = output
 
@@ -38,7 +37,7 @@ class Peer(Callback):
             handle.remove()
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Outputs, their gradients, parameters and theirs."""
+        """Yields outputs, their gradients, parameters and their gradients, by tag."""
         for name, output in self.outputs.items():
             yield f"activation/{name}", output.detach()
             if output.grad is not None:
@@ -50,7 +49,7 @@ class Peer(Callback):
 
 
 class Bolts(Peer):
-    """What pl_bolts' ModuleDataMonitor does: whole tensors through `SummaryWriter.add_histogram`."""
+    """Whole tensors through `SummaryWriter.add_histogram`, as pl_bolts' ModuleDataMonitor does."""
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any, **__: Any) -> None:
         for tag, tensor in self.tensors():
@@ -94,7 +93,7 @@ ALL = (ActivationHistogram, GradStats, UpdateRatio, SaturationMap)
 
 
 def ours(*kinds: Any) -> Callable[[], list[Callback]]:
-    """Our instruments at every step; pictures, which come less and less often, are told apart."""
+    """Callbacks of this project at every step, without pictures, which are drawn more and more rarely."""
     return lambda: [kind(every_n_steps=1, figures=False) for kind in kinds]
 
 

@@ -1,4 +1,4 @@
-"""Networks to look at: two small ones of the lecture, a ResNet and a GPT."""
+"""Networks to be observed: two small ones of the lecture, a ResNet and a GPT."""
 
 import sys
 from collections.abc import Callable

@@ -1,25 +1,16 @@
-"""How the activations of each layer are spread."""
+"""ActivationHistogram: distribution of the activations of each layer."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
-
-from lightning.pytorch import Trainer
-from torch import Tensor, nn
-
-from ._activations import is_activation
-from ._histogram import Histogram
-from ._observation import Observation
-from ._records import name_in, spread_record
-from ._saturating import SaturationInstrument
-from ._saturation import Saturation
-from ._selection import choose_layers, unwrapped
-from ._sketches import Curve, Sketch, sketch_densities
-from ._tally import HistogramTally
+from ._instrument import Instrument, Number, check_threshold
+from .measure.saturation import Saturation
+from .measure.statistic import HistogramOf, SaturationOf
+from .probe.measurements import Measurements
+from .probe.request import Quantity, Request, Scope, as_patterns
+from .report.plots import Curve, DensityPlot, Plot
+from .report.record import distribution_record
 
 
-class ActivationHistogram(SaturationInstrument):
-    """Shows how the outputs of each layer are spread: the first picture of the lecture.
+class ActivationHistogram(Instrument):
+    """Distribution of the outputs of each layer: the first picture of the lecture.
 
     Healthy: the curves of all layers lie over each other, and few values are at the ends. Not healthy: curves that
     narrow to a spike at 0 from layer to layer (the signal dies out), or pile up at -1 and 1 (tanh is saturated).
@@ -27,21 +18,24 @@ class ActivationHistogram(SaturationInstrument):
     Writes, at each due step, for each layer:
         - `activation/{layer}`: histogram of all outputs of the step's batches and calls, NaN and Inf left out;
         - `activation_mean/{layer}`, `activation_std/{layer}`: over all those elements, std with Bessel's correction;
-        - `nonfinite/{layer}`: how many were NaN or Inf, from the first time on that there are any;
-        - `activation_distribution`: picture, one density curve a layer, with mean, std and saturated share.
+        - `nonfinite/{layer}`: number of NaN and Inf, from the first time that there are any;
+        - `activation_distribution`: picture, one density curve a layer, with mean, std and saturated fraction.
+
+    An activation that is a function (`F.gelu(x)`, `torch.tanh(x)`, `x.sigmoid()`) is observed like a module, under the
+    name of the module that calls it: `h.0.mlp.gelu`, a second call of a kind `h.0.mlp.gelu_1`.
 
     Args:
         every_n_steps: A step is due when it is a multiple of this, in training steps.
         dense_start: Whether steps 1, 2, 4, 8, ... below `every_n_steps` are due as well.
-        layers: Shell-style patterns for a layer's name or class name; None = the activation modules and, in a model
-            that has none, every leaf module with parameters.
-        params: Not used here; taken so that all instruments can be given the same arguments.
+        layers: Shell-style patterns for a layer's name or class name; None = the activation modules and functions
+            (at most 64 modules, evenly spread over depth) and, in a model without any, leaf modules with parameters.
+        params: Has no use here; giving it says so.
         figures: Whether to draw the picture: at `every_n_steps` times 0, 1, 4, 16, ..., each 500, and at the end.
-        threshold: The output of tanh, in (0, 1), beyond which the legend counts it as saturated; of other activations
+        threshold: Output of tanh, in (0, 1), beyond which the legend counts it as saturated; of other activations
             where they are as flat as tanh is there.
 
     Attributes:
-        latest: By tag, the numbers and `Histogram`s of the last due step; None before the first.
+        latest: Numbers and `Histogram`s of the last due step by tag; None before the first.
         latest_step: That step.
 
     Raises:
@@ -62,32 +56,48 @@ class ActivationHistogram(SaturationInstrument):
         (1, ['activation/layer', 'activation_mean/layer', 'activation_std/layer'])
     """
 
-    def _choose(self, trainer: Trainer, root: nn.Module) -> bool:
-        self._layers = self._in_sight(root, choose_layers(root, self.layers))
+    unused_argument = "params"
+
+    def __init__(
+        self,
+        every_n_steps: int = 100,
+        dense_start: bool = True,
+        layers: list[str] | None = None,
+        params: list[str] | None = None,
+        figures: bool = True,
+        threshold: float = 0.99,
+    ) -> None:
+        super().__init__(every_n_steps, dense_start, layers, params, figures)
+        self.threshold = check_threshold(threshold)
+        patterns = as_patterns(layers)
+        self._activations = Request(Quantity.ACTIVATION, HistogramOf(), patterns)
         # Of a layer that is no activation, the legend says nothing of saturation.
-        self._judge(
-            {name: layer for name, layer in self._layers.items() if self.figures and is_activation(unwrapped(layer))}
-        )
-        return bool(self._layers)
+        self._saturation = Request(Quantity.ACTIVATION, SaturationOf(threshold), patterns, Scope.ACTIVATIONS)
 
-    def _see(self, now: Observation, name: str, layer: nn.Module, output: Tensor) -> None:
-        now.tally(f"activation/{name}", HistogramTally).add(output)
-        super()._see(now, name, layer, output)
+    @property
+    def requests(self) -> list[Request]:
+        return [self._activations, self._saturation] if self.figures else [self._activations]
 
-    def _report(self, values: Mapping[str, Any], now: Observation) -> dict[str, float | Histogram]:
-        return spread_record(values)
+    def record(self, measurements: Measurements) -> dict[str, Number]:
+        record: dict[str, Number] = {}
+        for name, histogram in measurements.of(self._activations).items():
+            record |= distribution_record("activation", name, histogram)
+        return record
 
-    def _pictures(self, values: Mapping[str, Any], step: int) -> dict[str, Callable[[], Sketch]]:
+    def plots(self, measurements: Measurements) -> dict[str, Plot]:
+        saturations = measurements.of(self._saturation)
         curves = []
-        for tag, value in values.items():
-            if isinstance(value, Histogram) and value.moments.count:
-                name = name_in(tag)
-                curves.append(Curve(name, remark(value, values.get(f"saturation/{name}")), value))
-        title = f"activations at step {step}"
-        return {"activation_distribution": partial(sketch_densities, title, "activation", curves)}
+        for name, histogram in measurements.of(self._activations).items():
+            if histogram.moments.count:
+                remark = f"mean {histogram.moments.mean:+.2f}, std {histogram.moments.std or 0:.2f}"
+                curves.append(Curve(name, remark + saturation_remark(saturations.get(name)), histogram))
+        title = f"activations at step {measurements.step}"
+        return {"activation_distribution": DensityPlot(title, "activation", curves)} if curves else {}
+
+    def what_is_missing(self, measurements: Measurements) -> str | None:
+        return measurements.why_no_layers(self._activations)
 
 
-def remark(histogram: Histogram, saturation: Saturation | None) -> str:
-    """Says of a layer what the lecture's legend does: mean, std, saturated share."""
-    said = f"mean {histogram.moments.mean:+.2f}, std {histogram.moments.std or 0:.2f}"
-    return said if saturation is None or saturation.share is None else f"{said}, saturated {saturation.share:.1%}"
+def saturation_remark(saturation: Saturation | None) -> str:
+    """Returns what a legend adds for the saturated fraction of a layer."""
+    return "" if saturation is None or saturation.fraction is None else f", saturated {saturation.fraction:.1%}"

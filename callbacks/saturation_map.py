@@ -1,54 +1,50 @@
-"""Which values of each activation are saturated, and which of its units are dead."""
+"""SaturationMap: saturated values and dead units of each activation."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
+from ._instrument import Instrument, Number, check_threshold
+from ._messages import InstrumentError
+from .measure.saturation import Saturation
+from .measure.statistic import SaturationOf
+from .probe.measurements import Measurements
+from .probe.request import Quantity, Request, Scope, as_patterns
+from .report.plots import MapPlot, Plot
 
-from lightning.pytorch import Trainer
-from torch import nn
-
-from ._activations import is_activation
-from ._errors import InstrumentError
-from ._histogram import Histogram
-from ._observation import Observation
-from ._records import name_in
-from ._saturating import SaturationInstrument
-from ._saturation import Saturation
-from ._selection import choose_layers, unwrapped
-from ._sketches import Sketch, sketch_saturation
+MOST_MAPS = 8
+"""Maps that are drawn of a step at most: the most saturated layers."""
 
 
-class SaturationMap(SaturationInstrument):
-    """Shows which values are saturated, where an activation is so flat that nothing is learned through it.
+class SaturationMap(Instrument):
+    """Saturated values of each activation: those at which it is so flat that nothing is learned through it.
 
-    Healthy: a few per cent, scattered over the map. Not healthy: a white map (most values are saturated), or a column
-    that is white throughout, a dead unit, which no example of the batch can teach.
+    Healthy: a few per cent of tanh, scattered over the map; about half of ReLU. Not healthy: a white map (most values
+    are saturated), or a column that is white throughout, a dead unit, which no example of the batch can teach.
 
     Writes, at each due step, for each layer:
-        - `saturation/{layer}`: share, in [0, 1], of the finite values that are saturated;
-        - `dead_units/{layer}`: share of the units that are saturated on every example of the step;
-        - `nonfinite/{layer}`: how many values were NaN or Inf, from the first time on that there are any;
-        - `saturation_map/{layer}`: picture, examples down and units across, white = saturated; the first 128 examples
-          and 512 units.
+        - `saturation/{layer}`: fraction, in [0, 1], of the finite values that are saturated;
+        - `dead_units/{layer}`: fraction of the units that are saturated on every example of the step; units of calls
+          at several widths are different units;
+        - `nonfinite/{layer}`: number of NaN and Inf, from the first time that there are any;
+        - `saturation_map/{layer}`: picture of the 8 most saturated layers, examples down and units across, of the first
+          128 examples and 512 units. The shade is the fraction of an example's places (pixels, positions) at which the
+          unit is saturated: white = all of them.
 
     Saturated means: of tanh, `|h| > threshold`; of another activation, an output at which its slope is below tanh's
     there, `1 - threshold**2`: sigmoid's flat ends, the zeros of ReLU, both ends of ReLU6 and Hardtanh, the far
-    negative end of ELU, GELU and SiLU; LeakyReLU never. A module that is no activation, chosen by name, is judged like
-    tanh. The batch of a unit is what has its index on the unit axis: in a sequence or an image, every place of every
-    example.
+    negative end of ELU, GELU and SiLU. LeakyReLU, PReLU and RReLU never are, and are left out. A module that is no
+    activation, chosen by name, is judged like tanh. An activation that is a function (`F.relu(x)`) is observed like a
+    module, under the name of the module that calls it: `block.relu`.
 
     Args:
         every_n_steps: A step is due when it is a multiple of this, in training steps.
         dense_start: Whether steps 1, 2, 4, 8, ... below `every_n_steps` are due as well.
-        layers: Shell-style patterns for a layer's name or class name; None = the activation modules. A model without
-            any has no map, and one warning says so.
-        params: Not used here; taken so that all instruments can be given the same arguments.
+        layers: Shell-style patterns for a layer's name or class name; None = the activation modules (at most 64, evenly
+            spread over depth) and functions. A model without any has no map, and one warning says so.
+        params: Has no use here; giving it says so.
         figures: Whether to draw the maps: at `every_n_steps` times 0, 1, 4, 16, ..., each 500, and at the end.
-        threshold: The output of tanh, in (0, 1), beyond which it counts as saturated.
-        unit_dim: The axis of the units; None = the last of an output of up to three axes, axis 1 of four and more.
+        threshold: Output of tanh, in (0, 1), beyond which it counts as saturated.
+        unit_dim: Axis of the units; None = the last of an output of up to three axes, axis 1 of four and more.
 
     Attributes:
-        latest: By tag, the numbers of the last due step; None before the first.
+        latest: Numbers of the last due step by tag; None before the first.
         latest_step: That step.
 
     Raises:
@@ -69,6 +65,8 @@ class SaturationMap(SaturationInstrument):
         ['dead_units/layer', 'saturation/layer']
     """
 
+    unused_argument = "params"
+
     def __init__(
         self,
         every_n_steps: int = 100,
@@ -79,40 +77,47 @@ class SaturationMap(SaturationInstrument):
         threshold: float = 0.99,
         unit_dim: int | None = None,
     ) -> None:
-        super().__init__(every_n_steps, dense_start, layers, params, figures, threshold)
+        super().__init__(every_n_steps, dense_start, layers, params, figures)
         if unit_dim is not None and (isinstance(unit_dim, bool) or not isinstance(unit_dim, int)):
             raise InstrumentError(f"unit_dim must be None or the number of an axis, such as -1, got {unit_dim!r}")
-        self.unit_dim = unit_dim
+        self.threshold, self.unit_dim = check_threshold(threshold), unit_dim
+        scope = Scope.ACTIVATIONS if layers is None else Scope.DEFAULT
+        statistic = SaturationOf(threshold, unit_dim, keep_map=figures)
+        self._saturation = Request(Quantity.ACTIVATION, statistic, as_patterns(layers), scope)
 
-    def _choose(self, trainer: Trainer, root: nn.Module) -> bool:
-        chosen = choose_layers(root, self.layers)
-        if self.layers is None:
-            chosen = {name: layer for name, layer in chosen.items() if is_activation(unwrapped(layer))}
-        self._layers = self._in_sight(root, chosen)
-        self._judge(self._layers)
-        self._shows = self.figures
-        return bool(self._layers)
+    @property
+    def requests(self) -> list[Request]:
+        return [self._saturation]
 
-    def _report(self, values: Mapping[str, Saturation], now: Observation) -> dict[str, float | Histogram]:
-        record: dict[str, float | Histogram] = {}
-        for tag, saturation in values.items():
-            if saturation.share is not None:
-                record[tag] = saturation.share
+    def record(self, measurements: Measurements) -> dict[str, Number]:
+        record: dict[str, Number] = {}
+        for name, saturation in measurements.of(self._saturation).items():
+            if saturation.fraction is not None:
+                record[f"saturation/{name}"] = saturation.fraction
             if saturation.dead_units is not None:
-                record[f"dead_units/{name_in(tag)}"] = saturation.dead_units
+                record[f"dead_units/{name}"] = saturation.dead_units
         return record
 
-    def _pictures(self, values: Mapping[str, Any], step: int) -> dict[str, Callable[[], Sketch]]:
-        return {
-            f"saturation_map/{name}": partial(sketch_saturation, title(name, step, saturation), saturation)
-            for name, saturation in ((name_in(tag), saturation) for tag, saturation in values.items())
-            if saturation.shown is not None and saturation.count
-        }
+    def plots(self, measurements: Measurements) -> dict[str, Plot]:
+        plots: dict[str, Plot] = {}
+        for name, saturation in self._most_saturated(measurements):
+            title = map_title(name, measurements.step, saturation)
+            if saturation.map is not None:
+                plots[f"saturation_map/{name}"] = MapPlot(title, saturation.map)
+        return plots
+
+    def _most_saturated(self, measurements: Measurements) -> list[tuple[str, Saturation]]:
+        """Returns the layers whose maps are drawn."""
+        saturations = measurements.of(self._saturation).items()
+        drawable = [(name, each) for name, each in saturations if each.map is not None and each.count]
+        return sorted(drawable, key=lambda item: item[1].fraction or 0.0, reverse=True)[:MOST_MAPS]
+
+    def what_is_missing(self, measurements: Measurements) -> str | None:
+        return measurements.why_no_layers(self._saturation)
 
 
-def title(name: str, step: int, saturation: Saturation) -> str:
-    """Says of a map what it shows."""
-    said = f"{name} at step {step}: {saturation.share or 0:.1%} saturated (white)"
-    if saturation.always is None:
-        return said
-    return f"{said}, {int(saturation.always.sum())} of {len(saturation.always)} units dead"
+def map_title(name: str, step: int, saturation: Saturation) -> str:
+    """Returns the title of a map: the saturated fraction and the dead units."""
+    saturated = f"{saturation.fraction or 0:.1%} saturated (white)"
+    dead = f"{saturation.dead_count} of {saturation.units} units dead"
+    return f"{name} at step {step}: {saturated}, {dead}"

@@ -1,0 +1,154 @@
+"""One fit: joins the probe that measures, the instruments that make records, and the reporter that writes them."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
+
+from lightning.pytorch import LightningModule, Trainer
+
+from ._messages import warn
+from .probe.measurements import Measurements
+from .probe.probe import Probe
+from .probe.request import Quantity, Request
+from .report.plots import Plot
+from .report.record import Record
+from .report.reporter import Reporter
+
+if TYPE_CHECKING:
+    from ._instrument import Instrument
+
+FITS: WeakKeyDictionary[Trainer, "Fit"] = WeakKeyDictionary()
+"""The fit that each Trainer is in: its instruments share one."""
+
+GRADIENTS = (Quantity.LOSS, Quantity.ACTIVATION_GRAD, Quantity.WEIGHT_GRAD, Quantity.STEP_GRAD)
+"""Quantities whose infinities are how a gradient scaler finds its scale."""
+
+
+class Fit:
+    """All instruments of one Trainer's fit.
+
+    The first of them that joins is the leader: it passes Lightning's hooks on to the probe, for all.
+
+    Args:
+        trainer: The Trainer, at the start of fit.
+        module: Its LightningModule.
+    """
+
+    def __init__(self, trainer: Trainer, module: LightningModule) -> None:
+        self.trainer = ref(trainer)
+        self.instruments: list[Instrument] = []
+        self.model_name = type(module).__name__
+        self.probe = Probe(trainer, module)
+        self._is_writer = trainer.is_global_zero
+        self._reporter = Reporter(trainer.loggers if self._is_writer else [])
+        self._undrawn: dict[Instrument, tuple[int, Callable[[], dict[str, Plot]]]] = {}
+        self._silent: set[Instrument] = set()
+        self._told_of_nonfinite = False
+
+    @classmethod
+    def join(cls, trainer: Trainer, module: LightningModule, instrument: "Instrument") -> "Fit":
+        """Adds an instrument to a Trainer's fit.
+
+        Raises:
+            InstrumentError: If one of its patterns matches nothing.
+        """
+        fit = FITS.get(trainer)
+        if fit is None:
+            fit = cls(trainer, module)
+        fit.probe.check_patterns(instrument.requests)
+        fit.instruments.append(instrument)
+        FITS[trainer] = fit
+        return fit
+
+    def is_due(self, step: int) -> bool:
+        """True if a step is due for any instrument."""
+        return any(instrument.schedule.is_due(step) for instrument in self.instruments)
+
+    def observe(self, hook: Callable[..., Measurements | None], *arguments: Any) -> None:
+        """Passes one of Lightning's hooks on to the probe, and publishes the step that ends with it."""
+        try:
+            measurements = hook(*arguments)
+        except Exception as error:
+            self.probe.give_up(error)
+            return
+        if measurements is not None:
+            self._publish(measurements)
+
+    def requests_at(self, step: int) -> list[Request]:
+        """Returns the requests of the instruments that are due at a step, each once."""
+        requests: dict[Request, None] = {}
+        for instrument in self._due_at(step):
+            requests |= dict.fromkeys(instrument.requests)
+        return list(requests)
+
+    def end_training(self) -> None:
+        """Publishes what is left, with a picture of the last step, and waits for pictures."""
+        self.observe(self.probe.end_training)
+        for instrument, (step, plots) in self._undrawn.items():
+            self._draw(instrument, step, plots)
+        self._undrawn.clear()
+        self._reporter.finish()
+
+    def close(self) -> None:
+        """Leaves nothing behind; may be called at any time, any number of times."""
+        self.probe.close()
+        self._reporter.close()
+        for trainer in [trainer for trainer, fit in FITS.items() if fit is self]:
+            del FITS[trainer]
+
+    def _due_at(self, step: int) -> list["Instrument"]:
+        return [
+            instrument
+            for instrument in self.instruments
+            if instrument.schedule.is_due(step) and instrument not in self._silent
+        ]
+
+    def _publish(self, measurements: Measurements) -> None:
+        self._tell_of_nonfinite(measurements)
+        records: list[Record] = []
+        for instrument in self._due_at(measurements.step):
+            record = self._attempt(instrument, measurements.step, instrument.observe, measurements)
+            if record is not None:
+                records.append(record)
+                self._schedule_plots(instrument, measurements)
+        self._reporter.write(records, measurements.step)
+
+    def _schedule_plots(self, instrument: "Instrument", measurements: Measurements) -> None:
+        """Draws the plots that are due; keeps the others for the end of training."""
+        if not (instrument.figures and self._reporter.takes_pictures):
+            return
+
+        def plots() -> dict[str, Plot]:
+            return instrument.plots(measurements)
+
+        self._undrawn[instrument] = measurements.step, plots
+        if instrument.schedule.draws(measurements.step):
+            del self._undrawn[instrument]
+            self._draw(instrument, measurements.step, plots)
+
+    def _draw(self, instrument: "Instrument", step: int, plots: Callable[[], dict[str, Plot]]) -> None:
+        drawn = self._attempt(instrument, step, plots)
+        if drawn is not None:
+            self._reporter.draw(drawn, step)
+
+    def _attempt(self, instrument: "Instrument", step: int, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Calls a function of an instrument; if that raises, the instrument is off, and training goes on."""
+        try:
+            return function(*arguments)
+        except Exception as error:
+            self._silent.add(instrument)
+            self._undrawn.pop(instrument, None)
+            cause = f"{type(error).__name__}: {error}"
+            warn(f"{type(instrument).__name__} failed in step {step} and is off until the next fit. {cause}")
+            return None
+
+    def _tell_of_nonfinite(self, measurements: Measurements) -> None:
+        """Warns once a fit, of the place where NaN or Inf began."""
+        if self._told_of_nonfinite or not self._is_writer:
+            return
+        for key, count in measurements.nonfinite():
+            if not (measurements.scaled and key.quantity in GRADIENTS):
+                place = f"{key.quantity.of(key.name)} ({count} of its values)"
+                warn(f"Training diagnostics: NaN or Inf in step {measurements.step}, first in the {place}.")
+                self._told_of_nonfinite = True
+                return

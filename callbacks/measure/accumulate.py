@@ -1,0 +1,233 @@
+"""Accumulator: everything that is measured in one step, on any device, in few passes and one copy to the CPU."""
+
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from torch import Tensor
+
+from .device import CHUNK, ChunkSums, chunks_of, pool_chunk, reduce_chunk
+from .device_saturation import DeviceSaturation, count_on_device
+from .flat_regions import FlatRegion
+from .histogram import Histogram
+from .host import SMALL, measure_together
+from .moments import Moments
+from .pieces import plain, widened
+from .placement import copy_to_host, copy_together, is_readable
+from .saturation import count_saturated, units_last
+from .statistic import HistogramOf, MomentsOf, SaturationOf
+
+Key = TypeVar("Key", bound=Hashable)
+
+WAITING = 2**20
+"""Values of small tensors that wait, as copies, to be measured with others."""
+
+DIFFERENCES = 2**18
+"""Values of differences that are there at a time on the CPU."""
+
+
+class Item(NamedTuple):
+    """A tensor to be measured."""
+
+    key: Any
+    values: Tensor
+    """Strided, at least one value."""
+    with_histogram: bool
+
+
+class Pair(NamedTuple):
+    """Flat pieces of a tensor after and before a change."""
+
+    key: Any
+    after: Tensor
+    before: Tensor
+
+
+@dataclass
+class Accumulator(Generic[Key]):
+    """Measures tensors of one step by key; results of one key add up.
+
+    A large tensor is reduced when it is added, on its device; small ones wait to be reduced together. `results` copies
+    what is on devices to the CPU at once.
+
+    Attributes:
+        skipped: Keys that are not measured.
+        failures: Exceptions of keys that could not be measured; they have no result.
+    """
+
+    skipped: Container[Key] = ()
+    failures: dict[Key, Exception] = field(default_factory=dict)
+    _results: dict[Key, Any] = field(default_factory=dict)
+    _waiting: list[Item] = field(default_factory=list)
+    _waiting_values: int = 0
+    _chunks: list[tuple[list[Key], ChunkSums]] = field(default_factory=list)
+    _saturations: dict[tuple[Key, int], DeviceSaturation] = field(default_factory=dict)
+
+    def add(self, key: Key, statistic: MomentsOf | HistogramOf, values: Tensor) -> None:
+        """Measures a tensor that may be overwritten later."""
+        self.add_all([(key, statistic, values)])
+
+    def add_all(self, items: Iterable[tuple[Key, MomentsOf | HistogramOf, Tensor]], stable: bool = False) -> None:
+        """Measures tensors. Small ones wait, as copies, so that all of a step are measured together.
+
+        Args:
+            items: Key, statistic and tensor.
+            stable: Whether the tensors are not overwritten before `results`, so that they need no copies.
+        """
+        checked = (self._item(key, values, isinstance(statistic, HistogramOf)) for key, statistic, values in items)
+        prepared = [item for item in checked if item is not None]
+        small = [item for item in prepared if item.values.numel() <= SMALL]
+        copies = [item.values for item in small] if stable else copy_together([item.values for item in small])
+        self._waiting += (item._replace(values=copy) for item, copy in zip(small, copies, strict=True))
+        self._waiting_values += sum(item.values.numel() for item in small)
+        self._measure([item for item in prepared if item.values.numel() > SMALL])
+        if self._waiting_values > WAITING:
+            self._measure_waiting()
+
+    def add_changes(self, items: Iterable[tuple[Key, Tensor, Tensor]]) -> None:
+        """Measures the moments of differences, each taken in float32 or float64.
+
+        Args:
+            items: Key, tensor after the change and tensor before it.
+        """
+        for group in _groups_of_pairs(items):
+            changes = [(pair.key, MomentsOf(), widened(pair.after) - widened(pair.before)) for pair in group]
+            self.add_all(changes, stable=True)
+
+    def add_saturation(self, key: Key, statistic: SaturationOf, region: FlatRegion, values: Tensor) -> None:
+        """Counts the saturated values of a layer's output, or of its input where that decides."""
+        if not values.numel() or key in self.skipped:
+            return
+        values = units_last(values, statistic.unit_dim)
+        if is_readable(values):
+            self._pool(key, count_saturated(values, region.test, statistic.keep_map))
+        else:
+            place = key, values.shape[-1]
+            counts = count_on_device(values, region.test, statistic.keep_map and not self._has_map(key))
+            if place in self._saturations:
+                self._saturations[place].add(counts)
+            else:
+                self._saturations[place] = counts
+
+    def attempt(self, keys: Iterable[Key], measure: Callable[[], Any]) -> Any:
+        """Calls a function that measures; if it raises, these keys have no result.
+
+        Returns:
+            The function's result; None if it raised.
+        """
+        try:
+            return measure()
+        except Exception as error:
+            for key in keys:
+                self.fail(key, error)
+            return None
+
+    def fail(self, key: Key, error: Exception) -> None:
+        """Drops what was measured of a key, and what is to come."""
+        self.failures.setdefault(key, error)
+        self._results.pop(key, None)
+
+    def results(self) -> dict[Key, Any]:
+        """Copies what is on devices to the CPU, in one transfer a device, and returns all results by key."""
+        self._measure_waiting()
+        pending: list[tuple[Any, Callable[[Sequence[Tensor]], Iterable[tuple[Key, Any]]]]] = [
+            *((chunk, _pool_of(keys, chunk)) for keys, chunk in self._chunks),
+            *((counts, _value_of(key, counts)) for (key, _), counts in self._saturations.items()),
+        ]
+        sources = [source.tensors() for source, _ in pending]
+        copies = iter(copy_to_host([tensor for tensors in sources for tensor in tensors]))
+        for tensors, (_, read) in zip(sources, pending, strict=True):
+            for key, result in read([next(copies) for _ in tensors]):
+                self._pool(key, result)
+        self._chunks, self._saturations = [], {}
+        return {key: result for key, result in self._results.items() if key not in self.failures}
+
+    def _item(self, key: Key, values: Tensor, with_histogram: bool) -> Item | None:
+        """Prepares a tensor; pools the zeros that a sparse one does not store. Returns None if nothing is left.
+
+        Raises:
+            TypeError: Of a tensor on the meta device, which has no values.
+        """
+        if key in self.skipped:
+            return None
+        if values.is_meta:
+            raise TypeError("a tensor on the meta device has no values")
+        if values.is_sparse:
+            stored = values.detach().coalesce().values()
+            if missing := values.numel() - stored.numel():
+                self._pool(key, Histogram.of_zeros(missing) if with_histogram else Moments(missing, low=0.0, high=0.0))
+            values = stored
+        return Item(key, plain(values), with_histogram) if values.numel() else None
+
+    def _measure_waiting(self) -> None:
+        items, self._waiting, self._waiting_values = self._waiting, [], 0
+        self._measure(items)
+
+    def _measure(self, items: Sequence[Item]) -> None:
+        readable = [is_readable(item.values) for item in items]
+        for with_histogram in (True, False):
+            for on_host, measure in ((True, self._measure_on_host), (False, self._reduce_on_device)):
+                group = [
+                    item
+                    for item, host in zip(items, readable, strict=True)
+                    if item.with_histogram == with_histogram and host == on_host
+                ]
+                self._attempt(measure, group)
+
+    def _attempt(self, measure: Callable[[Sequence[Item]], None], group: Sequence[Item]) -> None:
+        """Measures a group; if that raises, each item alone, so that only those that raise have no result."""
+        if not group:
+            return
+        try:
+            measure(group)
+        except Exception as error:
+            if len(group) == 1:
+                self.fail(group[0].key, error)
+                return
+            for item in group:
+                self._attempt(measure, [item])
+
+    def _measure_on_host(self, group: Sequence[Item]) -> None:
+        results = measure_together([item.values for item in group], group[0].with_histogram)
+        for item, result in zip(group, results, strict=True):
+            self._pool(item.key, result)
+
+    def _reduce_on_device(self, group: Sequence[Item]) -> None:
+        reduced: list[tuple[list[Key], ChunkSums]] = []
+        for device in {item.values.device for item in group}:
+            items = [item for item in group if item.values.device == device]
+            keys = [item.key for item in items]
+            chunks = chunks_of([item.values for item in items])
+            reduced += [(keys, reduce_chunk(chunk, group[0].with_histogram)) for chunk in chunks]
+        self._chunks += reduced
+
+    def _pool(self, key: Key, result: Any) -> None:
+        self._results[key] = self._results[key] + result if key in self._results else result
+
+    def _has_map(self, key: Key) -> bool:
+        return any(place[0] == key for place in self._saturations)
+
+
+def _pool_of(keys: Sequence[Key], chunk: ChunkSums) -> Callable[[Sequence[Tensor]], Iterable[tuple[Key, Any]]]:
+    return lambda copies: ((keys[index], result) for index, result in pool_chunk(chunk, copies))
+
+
+def _value_of(key: Key, counts: DeviceSaturation) -> Callable[[Sequence[Tensor]], Iterable[tuple[Key, Any]]]:
+    return lambda copies: [(key, counts.value(copies))]
+
+
+def _groups_of_pairs(items: Iterable[tuple[Any, Tensor, Tensor]]) -> Iterator[list[Pair]]:
+    """Cuts pairs into flat pieces and groups them, so that the differences of a group need little memory."""
+    group: list[Pair] = []
+    total = 0
+    for key, after, before in items:
+        limit = DIFFERENCES if is_readable(after) else CHUNK
+        pieces = zip(plain(after).reshape(-1).split(limit), plain(before).reshape(-1).split(limit), strict=True)
+        for pair in (Pair(key, *piece) for piece in pieces):
+            if group and total + pair.after.numel() > limit:
+                yield group
+                group, total = [], 0
+            group.append(pair)
+            total += pair.after.numel()
+    if group:
+        yield group

@@ -1,0 +1,32 @@
+"""Facts of a fit that its steps share."""
+
+from dataclasses import dataclass, field
+
+from .gradient_scale import GradientScale
+from .names import DisplayNames
+from .request import Key
+
+
+@dataclass
+class FitContext:
+    """Facts of one fit.
+
+    Attributes:
+        rank: Global rank.
+        ranks: Number of ranks.
+        automatic: Whether Lightning steps the optimizers.
+        micro_batches: Micro-batches that Lightning accumulates.
+        scale: Scale of the gradients.
+        names: Display names.
+        failed: Measurements that raised, on any rank; they are not tried again.
+        measured_once: Frozen parameters that have been measured.
+    """
+
+    rank: int
+    ranks: int
+    automatic: bool
+    micro_batches: int
+    scale: GradientScale
+    names: DisplayNames = field(default_factory=DisplayNames)
+    failed: set[Key] = field(default_factory=set)
+    measured_once: set[str] = field(default_factory=set)

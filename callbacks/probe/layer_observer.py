@@ -1,0 +1,171 @@
+"""Observation of layers and activation functions: their outputs, inputs and the gradients of their outputs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from ..measure.accumulate import Accumulator
+from ..measure.activations import Activation
+from ..measure.flat_regions import FlatRegion, flat_region
+from ..measure.statistic import HistogramOf, MomentsOf, SaturationOf, Statistic
+from .context import FitContext
+from .function_calls import FunctionCalls
+from .guard import Guard
+from .layer_hooks import LayerHooks, first_tensor, floating_tensors
+from .plan import MOST, Plan, Wanted
+from .request import Key, Quantity
+
+FindRegion = Callable[[float], FlatRegion | None]
+"""Returns where an activation is saturated, given the threshold for tanh; None if it never is."""
+
+
+class FunctionCall(NamedTuple):
+    """Observed call of an activation function."""
+
+    name: str
+    wanted: Wanted
+    find_region: FindRegion
+
+
+@dataclass
+class LayerObserver:
+    """Measures what layers return in one step.
+
+    Attributes:
+        plan: What is to be measured.
+        context: Facts of the fit.
+        accumulator: Takes the measurements.
+        guard: Keeps exceptions out of the model.
+        order: Layers and functions in the order of their first call.
+        takes_gradients: True while the loss is being backpropagated. Gradients at other times come from `autograd.grad`
+            inside `training_step`.
+    """
+
+    plan: Plan
+    context: FitContext
+    accumulator: Accumulator[Key]
+    guard: Guard
+    order: dict[str, None] = field(default_factory=dict)
+    takes_gradients: bool = False
+
+    def __post_init__(self) -> None:
+        self._hooks = LayerHooks(self.guard, self._observe_output, self._observe_input, self._note_call)
+        self._functions = FunctionCalls(self.guard, self, self.plan.model.layers, self.plan.model.root)
+        self._calls: dict[tuple[str, str], int] = {}
+
+    def attach(self) -> None:
+        """Observes the batch that begins."""
+        self._calls.clear()
+        layers = {name: self.plan.model.layers[name] for name in self.plan.layers}
+        with_input = {name for (name, _), region in self.plan.regions.items() if region.of_input}
+        self._hooks.attach(layers, with_input)
+        if self.plan.observes_functions:
+            self._functions.__enter__()
+
+    def begin_backward(self, is_last: bool) -> None:
+        """Takes gradients from here on.
+
+        Args:
+            is_last: Whether no forward pass comes after the backward pass, so that functions need no longer be observed.
+        """
+        self.takes_gradients = True
+        if is_last and not self._hooks.expects_recomputation:
+            self._functions.remove()
+
+    def detach(self) -> None:
+        """Observes no more, until the next batch."""
+        self.takes_gradients = False
+        self._hooks.detach()
+        self._functions.remove()
+
+    def sweep(self) -> None:
+        """Removes everything, also where Ctrl-C interrupted its registration."""
+        self.detach()
+        self._hooks.sweep()
+
+    # Layers.
+
+    def _note_call(self, layer: str) -> None:
+        self.order.setdefault(layer)
+        # A module that begins a call counts its activation functions from the first again.
+        for place in [place for place in self._calls if place[0] == layer]:
+            del self._calls[place]
+
+    def _observe_input(self, layer: str, arguments: Any) -> None:
+        values = first_tensor(arguments)
+        if values is not None:
+            name = self.context.names.of_output(layer, "")
+            self._measure_saturation(name, self.plan.layers[layer], partial(self._region, layer), values, True)
+
+    def _observe_output(self, layer: str, output: Any) -> None:
+        for path, values in floating_tensors(output):
+            name = self.context.names.of_output(layer, path)
+            self._measure_output(name, self.plan.layers[layer], partial(self._region, layer), values)
+
+    def _region(self, layer: str, threshold: float) -> FlatRegion | None:
+        return self.plan.regions.get((layer, threshold))
+
+    # Activation functions.
+
+    @property
+    def expects_recomputation(self) -> bool:
+        """True if reentrant checkpointing may call functions again in the backward pass."""
+        return self._hooks.expects_recomputation
+
+    def begin_call(self, caller: str, function: str, activation: Activation, values: Tensor) -> FunctionCall | None:
+        """Names a call of an activation function and measures its input where that decides on saturation."""
+        number = self._calls.get((caller, function), 0)
+        self._calls[caller, function] = number + 1
+        name = self.context.names.of_function(caller, function, number, activation.kind)
+        wanted = self.plan.statistics_of_function(name, activation.kind)
+        if not wanted or (name not in self.order and len(self.order) >= len(self.plan.layers) + MOST):
+            return None
+        self.order.setdefault(name)
+        is_observed = self._hooks.is_observed(name)
+        self._hooks.count_call(name)
+        if not is_observed:
+            return None
+        call = FunctionCall(name, wanted, partial(flat_region, activation))
+        self._measure_saturation(name, wanted, call.find_region, values, True)
+        return call
+
+    def end_call(self, call: FunctionCall, output: Any) -> None:
+        """Measures the output of an activation function."""
+        if isinstance(output, Tensor):
+            self._measure_output(call.name, call.wanted, call.find_region, output)
+
+    # Tensors.
+
+    def _measure_output(self, name: str, wanted: Wanted, find_region: FindRegion, values: Tensor) -> None:
+        for statistic in wanted.get(Quantity.ACTIVATION, ()):
+            if not isinstance(statistic, SaturationOf):
+                key = Key(Quantity.ACTIVATION, name, statistic)
+                self.accumulator.attempt([key], partial(self.accumulator.add, key, statistic, values))
+        self._measure_saturation(name, wanted, find_region, values, False)
+        # What no operation made is a parameter, or a part of the batch: a hook on it would stay for ever.
+        if values.grad_fn is not None and (statistics := wanted.get(Quantity.ACTIVATION_GRAD)):
+            # The hook must not hold the output, which it would keep alive.
+            values.register_hook(partial(self._observe_gradient, name, statistics))
+
+    def _measure_saturation(
+        self, name: str, wanted: Wanted, find_region: FindRegion, values: Tensor, is_input: bool
+    ) -> None:
+        for statistic in wanted.get(Quantity.ACTIVATION, ()):
+            if isinstance(statistic, SaturationOf):
+                key = Key(Quantity.ACTIVATION, name, statistic)
+                region = find_region(statistic.threshold)
+                if region is not None and region.of_input == is_input:
+                    measure = partial(self.accumulator.add_saturation, key, statistic, region, values)
+                    self.accumulator.attempt([key], measure)
+
+    def _observe_gradient(self, name: str, statistics: Sequence[Statistic], gradient: Tensor) -> None:
+        for statistic in statistics if self.takes_gradients else ():
+            if not isinstance(statistic, SaturationOf):
+                key = Key(Quantity.ACTIVATION_GRAD, name, statistic)
+                self.accumulator.attempt([key], partial(self._add_gradient, key, statistic, gradient))
+
+    def _add_gradient(self, key: Key, statistic: MomentsOf | HistogramOf, gradient: Tensor) -> None:
+        self.accumulator.add(key, statistic, self.context.scale.unscaled_activation_grad(gradient))

@@ -1,0 +1,74 @@
+"""Requests: what an instrument wants measured, of what, and by which statistic."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from ..measure.statistic import Statistic
+
+
+class Quantity(Enum):
+    """Tensors of a training step, in the order in which a NaN travels through them.
+
+    The value names a tensor in messages.
+    """
+
+    WEIGHT = "parameter {}"
+    ACTIVATION = "output of {}"
+    LOSS = "loss"
+    ACTIVATION_GRAD = "gradient of the output of {}"
+    WEIGHT_GRAD = "gradient of {}"
+    STEP_GRAD = "gradient of {} at the optimizer's step"
+    LEARNING_RATE = "learning rate of {}"
+    SCALE = "scale of the gradient scaler"
+    UPDATE = "update of {}"
+    UPDATED = "parameter {} after the update"
+
+    # That of Enum is a function in Python, and takes a good part of a small network's due step.
+    __hash__ = object.__hash__
+
+    def of(self, name: str) -> str:
+        """Returns the name of a tensor for a message."""
+        return self.value.format(name)
+
+
+OF_LAYERS = (Quantity.ACTIVATION, Quantity.ACTIVATION_GRAD)
+
+
+class Scope(Enum):
+    """Layers or parameters that a request without patterns is for."""
+
+    DEFAULT = "activations, or leaf modules with parameters where there are none; parameters of two and more axes"
+    ACTIVATIONS = "activations alone"
+    ALL = "everything"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be measured; equal requests are measured once.
+
+    Attributes:
+        quantity: Tensors that are measured.
+        statistic: Statistic of each of them.
+        patterns: Shell-style patterns for names and class names; None = the scope decides.
+        scope: Choice where there are no patterns; with patterns, `ACTIVATIONS` leaves out what is no activation.
+    """
+
+    quantity: Quantity
+    statistic: Statistic
+    patterns: tuple[str, ...] | None = None
+    scope: Scope = Scope.DEFAULT
+
+
+class Key(NamedTuple):
+    """Identifies one measurement of a step."""
+
+    quantity: Quantity
+    name: str
+    """Display name of a layer or parameter; empty for the loss."""
+    statistic: Statistic
+
+
+def as_patterns(patterns: list[str] | None) -> tuple[str, ...] | None:
+    """Returns an instrument's argument as that of a request."""
+    return None if patterns is None else tuple(patterns)

@@ -1,0 +1,141 @@
+"""One due step, from its first batch to the moved parameters."""
+
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ..measure.accumulate import Accumulator
+from ..measure.statistic import MomentsOf
+from .context import FitContext
+from .guard import Guard
+from .layer_observer import LayerObserver
+from .optimizer_hooks import OptimizerHooks
+from .parameter_observer import ParameterObserver
+from .parameter_steps import ParameterSteps
+from .plan import Plan
+from .request import Key, Quantity
+
+MOMENTS = MomentsOf()
+
+
+class Step:
+    """Observation of one due step.
+
+    Args:
+        number: Step on the axis of all plots.
+        plan: What is to be measured.
+        context: Facts of the fit.
+    """
+
+    def __init__(self, number: int, plan: Plan, context: FitContext) -> None:
+        self.number, self.plan, self.context = number, plan, context
+        self.accumulator: Accumulator[Key] = Accumulator(skipped=context.failed)
+        self.parameter_steps = ParameterSteps(plan.name_of_param)
+        self.batches = 0
+        """Training batches that have ended."""
+        self.in_batch = False
+        """True from the begin of a batch to its end."""
+        self.repeated_steps = False
+        """Whether an optimizer stepped more than once."""
+        self.guard = Guard()
+        self._optimizer_stepped = False
+        self._scale_before: Tensor | None = None
+        self._layers = LayerObserver(plan, context, self.accumulator, self.guard)
+        self._parameters = ParameterObserver(plan, context, self.accumulator, self.parameter_steps)
+        self._optimizers = OptimizerHooks(self.guard, self._before_any_step, self._after_any_step)
+
+    @property
+    def order(self) -> list[str]:
+        """Layers and functions in the order of their first call."""
+        return list(self._layers.order)
+
+    def begin_batch(self) -> None:
+        """Attaches all hooks; measures the parameters first, in the first batch."""
+        if not (self.batches or self.in_batch):
+            self._parameters.read_parameters()
+        self.in_batch = True
+        self._optimizers.attach()
+        self._layers.attach()
+
+    def before_backward(self, loss: Tensor) -> None:
+        """Measures the loss, and takes gradients from here on."""
+        self._layers.begin_backward(is_last=self.context.automatic)
+        micro_batches = self.context.micro_batches if self.context.automatic else 1
+        key = Key(Quantity.LOSS, "", MOMENTS)
+        unscaled = self.accumulator.attempt([key], partial(self.context.scale.unscaled_loss, loss, micro_batches))
+        if unscaled is not None:
+            self.accumulator.attempt([key], partial(self.accumulator.add, key, MOMENTS, unscaled))
+
+    def after_backward(self) -> None:
+        """Takes no gradients from here on.
+
+        In manual optimization more forward passes may come. In automatic optimization more are only those of LBFGS, at
+        parameters that have moved.
+        """
+        self._layers.takes_gradients = False
+        if self.context.automatic:
+            self._layers.detach()
+
+    def before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Measures the gradients of an optimizer's parameters: complete, unscaled, and not clipped."""
+        self._optimizer_stepped = True
+        if self._scale_before is None:
+            self._scale_before = self.context.scale.factor()
+        self.parameter_steps.note_asked(optimizer)
+        self._parameters.read_gradients(optimizer)
+
+    def end_batch(self) -> bool:
+        """Removes all hooks; returns whether the step has ended, that is, whether parameters were asked to move."""
+        self.detach()
+        self.in_batch = False
+        self.batches += 1
+        return self._optimizer_stepped or (not self.context.automatic and self._parameters.have_moved())
+
+    def detach(self) -> None:
+        """Removes all hooks, until the next batch of the step."""
+        self._layers.detach()
+        self._optimizers.detach()
+
+    def close(self) -> None:
+        """Removes everything that could be left behind, also where Ctrl-C interrupted its registration."""
+        self._layers.sweep()
+        self._optimizers.sweep()
+
+    def finish(self) -> dict[Key, Any]:
+        """Measures the updates, copies everything to the CPU and returns the results of this rank."""
+        self._parameters.read_updates()
+        self._parameters.read_rates()
+        self._read_scale()
+        results = self.accumulator.results()
+        for name, step in self.parameter_steps.steps.items():
+            if isinstance(step.rate, Tensor):
+                step.rate = results[Key(Quantity.LEARNING_RATE, name, MOMENTS)].mean
+        return results
+
+    def _read_scale(self) -> None:
+        """Measures by how much the gradient scaler changed its scale: it lowers it where it skips a step."""
+        after = self.context.scale.factor()
+        if self._scale_before is not None and after is not None:
+            self.accumulator.add(Key(Quantity.SCALE, "", MOMENTS), MOMENTS, after - self._scale_before)
+
+    def _before_any_step(self, optimizer: Optimizer, has_closure: bool) -> None:
+        """Observes an optimizer that steps again, or that Lightning does not announce.
+
+        With a closure the gradients are not there yet; without, in manual optimization, they are complete.
+        """
+        names = [name for name, _ in self.parameter_steps.params_of(optimizer)]
+        if self.parameter_steps.any_returned(names):
+            self.repeated_steps = True
+            self._parameters.read_updates(names)
+        elif names and not has_closure and not self.context.automatic:
+            self.before_optimizer_step(optimizer)
+
+    def _after_any_step(self, optimizer: Optimizer) -> None:
+        params = list(self.parameter_steps.params_of(optimizer))
+        if params and not self.context.automatic:
+            self._optimizer_stepped = True
+        new = [(name, param) for name, param in params if not self.parameter_steps.any_returned([name])]
+        self.parameter_steps.note_returned(optimizer)
+        self.accumulator.attempt([], partial(self._parameters.read_largest_gradients, new))

@@ -1,0 +1,55 @@
+"""Limits of observation: strategies and compiled layers of which every number would be wrong."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import nn
+
+STRATEGIES = {
+    "FSDPStrategy": "it flattens parameters; ModelParallelStrategy with fully_shard does not",
+    "DeepSpeedStrategy": "it holds parameters and gradients in places of its own",
+    "XLAStrategy": "its tensors are not there before the step is compiled",
+}
+"""Strategies under which gradients and parameters are not where PyTorch has them, and why."""
+
+
+def why_unsupported(trainer: Trainer) -> str | None:
+    """Returns why nothing can be measured under a Trainer's strategy; None if it can."""
+    strategy = trainer.strategy
+    for base in type(strategy).__mro__:
+        if base.__name__ in STRATEGIES:
+            return f"cannot measure under {type(strategy).__name__}: {STRATEGIES[base.__name__]}."
+    mesh: Any = getattr(strategy, "device_mesh", None)
+    if "tensor_parallel" in (getattr(mesh, "mesh_dim_names", None) or ()) and mesh["tensor_parallel"].size() > 1:
+        return "cannot measure under tensor parallelism: what a layer returns is then a part of its output."
+    return None
+
+
+def unobservable_modules(root: nn.Module, modules: Iterable[nn.Module]) -> set[nn.Module]:
+    """Returns the modules whose calls no hook may observe.
+
+    Compiled code has no hooks but those that were there when it was compiled. Those would be compiled along: the
+    compiler then keeps other values in memory and rounds others, so that weights are no longer those of a training
+    without; and a hook makes Dynamo compile containers that it leaves alone otherwise. TorchScript has no hooks. A
+    module wrapped by `torch.compile` can be observed as a whole, its layers cannot.
+    """
+    if getattr(root, "_compiler_ctx", None) is not None:  # set by Lightning on a LightningModule compiled as a whole
+        return set(root.modules())
+    hidden: set[nn.Module] = set()
+    for module in modules:
+        if getattr(module, "_compiled_call_impl", None) is not None:  # set by `module.compile()`
+            hidden |= set(module.modules())
+        elif hasattr(module, "_orig_mod"):  # set by `torch.compile(module)`
+            hidden |= set(module.modules()) - {module}
+        elif isinstance(module, torch.jit.ScriptModule):
+            hidden.add(module)
+    return hidden
+
+
+def is_compiled(root: nn.Module, modules: Iterable[nn.Module]) -> bool:
+    """True if any part of a model is compiled."""
+    return getattr(root, "_compiler_ctx", None) is not None or any(
+        getattr(module, "_compiled_call_impl", None) is not None or hasattr(module, "_orig_mod") for module in modules
+    )

@@ -1,0 +1,82 @@
+"""TensorBoard: one event with all numbers and histograms of a step, and events with pictures.
+
+TensorBoard's messages are imported by the functions that make them: a fit with other loggers need not have them.
+"""
+
+import math
+import struct
+from typing import TYPE_CHECKING, Any
+
+from ..measure.histogram import Histogram
+from .display_bins import DisplayBins, display_bins
+from .drawing import Picture
+from .record import Record, histograms_in, numbers_in
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary  # type: ignore[attr-defined]
+
+RGB = 3
+"""TensorBoard's number of a color space."""
+
+
+def event_file(logger: Any) -> Any | None:
+    """Returns the object that writes the event file of a TensorBoard logger; None of any other logger.
+
+    SummaryWriter has no public method for an event with several values: its `add_scalar` and `add_histogram` write an
+    event each, which took six times as long.
+    """
+    experiment = getattr(logger, "experiment", None)
+    if hasattr(type(experiment), "_get_file_writer"):
+        return experiment._get_file_writer()  # type: ignore[union-attr]
+    return None
+
+
+def record_summary(record: Record) -> "Summary":
+    """Returns all numbers and histograms of a step as one message."""
+    from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
+
+    summary = Summary()
+    for tag, number in numbers_in(record).items():
+        summary.value.add(tag=encodable(tag), simple_value=_as_number(number))
+    histograms = histograms_in(record)
+    bins = display_bins(list(histograms.values()))
+    for (tag, histogram), display in zip(histograms.items(), bins, strict=True):
+        summary.value.add(tag=encodable(tag), histo=_histogram_message(histogram, display))
+    return summary
+
+
+def picture_summary(picture: Picture) -> "Summary":
+    """Returns a picture as a message."""
+    from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
+
+    width, height = struct.unpack(">2I", picture.png[16:24])  # in the header of every PNG
+    image = Summary.Image(height=height, width=width, colorspace=RGB, encoded_image_string=picture.png)
+    return Summary(value=[Summary.Value(tag=encodable(picture.tag), image=image)])
+
+
+def encodable(tag: str) -> str:
+    """Replaces what UTF-8 cannot encode, lone surrogates: a message with one cannot be made."""
+    return tag if tag.isascii() else tag.encode(errors="replace").decode()
+
+
+def _as_number(value: Any) -> float:
+    """Returns a value as a number: NaN if it is none, which must not cost the other values of the step."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def _histogram_message(histogram: Histogram, bins: DisplayBins) -> "HistogramProto":
+    from tensorboard.compat.proto.summary_pb2 import HistogramProto  # type: ignore[attr-defined]
+
+    moments = histogram.moments
+    return HistogramProto(
+        min=moments.low,
+        max=moments.high,
+        num=moments.count,
+        sum=moments.count * moments.mean,
+        sum_squares=moments.norm**2,
+        bucket_limit=bins.limits,
+        bucket=bins.counts,
+    )

@@ -1,0 +1,48 @@
+"""Tests of the limits of observation: strategies and compiled layers."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from callbacks.probe.selection import named_layers
+from callbacks.probe.support import is_compiled, unobservable_modules, why_unsupported
+
+
+class DeepSpeedStrategy:
+    """Has the class name that strategies are recognized by."""
+
+
+class MyStrategy(DeepSpeedStrategy):
+    """Derived from a strategy that is not supported."""
+
+
+def trainer_under(strategy: object) -> Any:
+    return SimpleNamespace(strategy=strategy)
+
+
+def test_unsupported_strategies_and_the_reason() -> None:
+    assert why_unsupported(trainer_under(MyStrategy())) == (
+        "cannot measure under MyStrategy: it holds parameters and gradients in places of its own."
+    )
+    assert why_unsupported(trainer_under(object())) is None
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_layers_inside_compiled_code() -> None:
+    root = nn.Module()
+    root.plain = nn.Sequential(nn.Tanh())
+    root.wrapped = torch.compile(nn.Sequential(nn.Tanh()))  # type: ignore[assignment]
+    root.inplace = nn.Sequential(nn.Tanh())
+    root.inplace.compile()
+    root.script = torch.jit.script(nn.Tanh())
+    layers = named_layers(root)
+    hidden = unobservable_modules(root, root.modules())
+    assert {name for name, layer in layers.items() if layer in hidden} == {
+        *("wrapped.0", "inplace", "inplace.0", "script"),
+    }
+    assert type(layers["wrapped"]).__name__ == "OptimizedModule"  # can be observed as a whole
+    assert is_compiled(root, root.modules())
+    assert not is_compiled(root.plain, root.plain.modules())
