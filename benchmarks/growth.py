@@ -43,9 +43,13 @@ STACKS: dict[str, dict[str, int]] = {
 
 def stack(layers: int, width: int, batch: int) -> Workload:
     """A network of tanh layers, and a batch for it."""
-    blocks = [part for _ in range(layers) for part in (nn.Linear(width, width), nn.Tanh())]
+    blocks = [
+        part for _ in range(layers) for part in (nn.Linear(width, width), nn.Tanh())
+    ]
     net = nn.Sequential(*blocks, nn.Linear(width, 10))
-    return Workload(net, lambda: (torch.randn(batch, width), torch.randint(10, (batch,))))
+    return Workload(
+        net, lambda: (torch.randn(batch, width), torch.randint(10, (batch,)))
+    )
 
 
 def growth(networks: list[str], rounds: int, steps: int) -> Table:
@@ -56,14 +60,23 @@ def growth(networks: list[str], rounds: int, steps: int) -> Table:
             WORKLOADS[name] = partial(stack, **STACKS[name])
             for way in ("bare", "ours, all four"):
                 times.setdefault((name, way), []).append(measure(name, way, steps)[0])
-    table = Table("network", "ms a step, bare", "ms added", "x first", "ms a layer", title="growth")
+    table = Table(
+        "network",
+        "ms a step, bare",
+        "ms added",
+        "x first",
+        "ms a layer",
+        title="growth",
+    )
     added: dict[str, float] = {}
     for name in networks:
         bare = statistics.median(times[name, "bare"])
         added[name] = statistics.median(times[name, "ours, all four"]) - bare
         ratio = added[name] / next(iter(added.values()))
         a_layer = added[name] / STACKS[name]["layers"]
-        table.add_row(name, f"{bare:.1f}", f"{added[name]:.1f}", f"{ratio:.2f}", f"{a_layer:.2f}")
+        table.add_row(
+            name, f"{bare:.1f}", f"{added[name]:.1f}", f"{ratio:.2f}", f"{a_layer:.2f}"
+        )
     return table
 
 
@@ -74,8 +87,12 @@ def one_tensor(rounds: int) -> Table:
         "x.sum()": values.sum,
         "moments": lambda: Moments.of(values),
         "moments and histogram": lambda: Histogram.of(values),
-        "saturation": lambda: count_saturated(values, lambda h: h.abs() > 0.99, keep_map=False),
-        "add_histogram's counts (NumPy)": lambda: np.histogram(values.numpy(), default_bins()),
+        "saturation": lambda: count_saturated(
+            values, lambda h: h.abs() > 0.99, keep_map=False
+        ),
+        "add_histogram's counts (NumPy)": lambda: np.histogram(
+            values.numpy(), default_bins()
+        ),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(1 + 2 * rounds):  # the first warms up
@@ -86,7 +103,11 @@ def one_tensor(rounds: int) -> Table:
     table = Table("of 10 M floats", "ms", "x x.sum()", title="one tensor")
     for name, durations in times.items():
         taken = statistics.median(durations[1:])
-        table.add_row(name, f"{taken:.1f}", f"{taken / statistics.median(times['x.sum()'][1:]):.1f}")
+        table.add_row(
+            name,
+            f"{taken:.1f}",
+            f"{taken / statistics.median(times['x.sum()'][1:]):.1f}",
+        )
     return table
 
 
@@ -97,7 +118,9 @@ def default_bins() -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--networks", nargs="+", choices=STACKS, default=list(STACKS))

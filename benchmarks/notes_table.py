@@ -67,7 +67,12 @@ class LossAtInitialization(Callback):
             self.at_init = float(F.cross_entropy(network(contexts), targets))
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         if trainer.global_step == 1:
             self.first_batch = float(outputs["loss"])
@@ -76,13 +81,25 @@ class LossAtInitialization(Callback):
 def train_lesson(lesson: str, names: str, steps: int | None, folder: str) -> Losses:
     """Trains one config and evaluates the network on all rows of train and val."""
     initial = LossAtInitialization()
-    arguments = ["fit", f"--config={ROOT / 'configs' / lesson}.yaml", f"--data.names={names}"]
-    arguments += [f"--trainer.logger.init_args.save_dir={folder}", "--trainer.enable_progress_bar=false"]
+    arguments = [
+        "fit",
+        f"--config={ROOT / 'configs' / lesson}.yaml",
+        f"--data.names={names}",
+    ]
+    arguments += [
+        f"--trainer.logger.init_args.save_dir={folder}",
+        "--trainer.enable_progress_bar=false",
+    ]
     arguments += ["--trainer.enable_model_summary=false"]
     if steps is not None:
         arguments.append(f"--trainer.max_steps={steps}")
     cli = make_cli(arguments, callbacks=[initial])
-    return Losses(initial.at_init, initial.first_batch, evaluate(cli, "train"), evaluate(cli, "val"))
+    return Losses(
+        initial.at_init,
+        initial.first_batch,
+        evaluate(cli, "train"),
+        evaluate(cli, "val"),
+    )
 
 
 def evaluate(cli: MakemoreCLI, split: Split) -> float:
@@ -109,10 +126,18 @@ def table_row(lesson: str, losses: Losses) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--names", default="ssa2018", help="as for NamesDataModule")
-    parser.add_argument("--lessons", nargs="+", default=list(PUBLISHED), choices=PUBLISHED)
-    parser.add_argument("--steps", type=int, help="steps of each lesson, default 200 000 as in the configs")
+    parser.add_argument(
+        "--lessons", nargs="+", default=list(PUBLISHED), choices=PUBLISHED
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help="steps of each lesson, default 200 000 as in the configs",
+    )
     options = parser.parse_args()
     sys.argv = sys.argv[:1]  # LightningCLI warns if both args and sys.argv are given
 

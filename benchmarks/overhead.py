@@ -93,7 +93,9 @@ def measure(workload: str, way: str, steps: int) -> tuple[float, float]:
 def fit_apart(workload: str, way: str) -> tuple[float, float]:
     """Fits in a process of its own; returns its peak memory in MB, and the waits for a GPU a step."""
     command = [sys.executable, __file__, "--fit", workload, way]
-    megabytes, syncs = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-2:]
+    megabytes, syncs = subprocess.run(
+        command, check=True, capture_output=True, text=True
+    ).stdout.split()[-2:]
     return float(megabytes), float(syncs)
 
 
@@ -110,20 +112,39 @@ def fit_and_print(workload: str, way: str, steps: int = 4) -> None:
         torch.cuda.set_sync_debug_mode("warn")
         measure(workload, way, steps)
         torch.cuda.set_sync_debug_mode("default")
-    waits = [warning for warning in caught if "synchronizing CUDA operation" in str(warning.message)]
+    waits = [
+        warning
+        for warning in caught
+        if "synchronizing CUDA operation" in str(warning.message)
+    ]
     print(torch.cuda.max_memory_allocated() / 2**20, len(waits) / (steps + 2))
 
 
 def table(workload: str, costs: dict[str, Cost], steps: int) -> Table:
     bare = costs["bare"]
     columns = Table(title=f"{workload}, {steps} steps a round, every step due")
-    for column in ("way", "ms a step", "x bare", "ms added", "1 in 100, x bare", "kB a record", "MB added", "syncs"):
+    for column in (
+        "way",
+        "ms a step",
+        "x bare",
+        "ms added",
+        "1 in 100, x bare",
+        "kB a record",
+        "MB added",
+        "syncs",
+    ):
         columns.add_column(column, justify="left" if column == "way" else "right")
     for way, cost in costs.items():
         added = cost.median - bare.median
-        ratios = f"{cost.median / bare.median:.3f}", f"{added:.2f}", f"{1 + added / bare.median / CADENCE:.4f}"
+        ratios = (
+            f"{cost.median / bare.median:.3f}",
+            f"{added:.2f}",
+            f"{1 + added / bare.median / CADENCE:.4f}",
+        )
         record = f"{(cost.record_bytes - bare.record_bytes) / 1e3:.1f}"
-        syncs = f"{cost.syncs - bare.syncs:.1f}" if torch.cuda.is_available() else "none"
+        syncs = (
+            f"{cost.syncs - bare.syncs:.1f}" if torch.cuda.is_available() else "none"
+        )
         memory = f"{cost.megabytes - bare.megabytes:.0f}"
         columns.add_row(way, f"{cost.median:.2f}", *ratios, record, memory, syncs)
     return columns
@@ -142,12 +163,24 @@ def compare(workload: str, ways: list[str], rounds: int, steps: int) -> Table:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS)
+    )
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, help="a fit (default: 200 of the small networks, 3 of the large)")
-    parser.add_argument("--operations", action="store_true", help="count operations, and measure no time")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help="a fit (default: 200 of the small networks, 3 of the large)",
+    )
+    parser.add_argument(
+        "--operations",
+        action="store_true",
+        help="count operations, and measure no time",
+    )
     parser.add_argument("--fit", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -162,7 +195,9 @@ def main() -> None:
         return
     for workload in arguments.workloads:
         steps = arguments.steps or (200 if workload in ("mlp", "deep_batchnorm") else 3)
-        Console(width=110).print(compare(workload, arguments.ways, arguments.rounds, steps))
+        Console(width=110).print(
+            compare(workload, arguments.ways, arguments.rounds, steps)
+        )
 
 
 if __name__ == "__main__":

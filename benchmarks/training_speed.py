@@ -29,7 +29,13 @@ from unittest import mock
 import torch
 import torch.nn.functional as F
 import yaml
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
+from lightning.pytorch import (
+    Callback,
+    LightningDataModule,
+    LightningModule,
+    Trainer,
+    seed_everything,
+)
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import PassThroughProfiler
@@ -154,20 +160,32 @@ def config_without_instruments(folder: str) -> Path:
     """Writes the config without its instruments to a folder and returns the path."""
     config = yaml.safe_load((ROOT / "configs" / "kaiming.yaml").read_text())
     trainer = config["trainer"]
-    trainer["callbacks"] = [entry for entry in trainer["callbacks"] if entry["class_path"] not in INSTRUMENTS]
+    trainer["callbacks"] = [
+        entry
+        for entry in trainer["callbacks"]
+        if entry["class_path"] not in INSTRUMENTS
+    ]
     path = Path(folder) / "without_instruments.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     return path
 
 
 def fit(
-    steps: int, folder: str, *options: str, callbacks: list[Callback] | None = None, config: Path | None = None
+    steps: int,
+    folder: str,
+    *options: str,
+    callbacks: list[Callback] | None = None,
+    config: Path | None = None,
 ) -> float:
     """`train.py fit` with a config, by default kaiming.yaml without instruments; validates once, at the end."""
     stopwatch = Stopwatch()
     config = config or config_without_instruments(folder)
     arguments = ["fit", f"--config={config}", f"--trainer.max_steps={steps}"]
-    arguments += [f"--trainer.logger.init_args.save_dir={folder}", "--trainer.enable_model_summary=false", *options]
+    arguments += [
+        f"--trainer.logger.init_args.save_dir={folder}",
+        "--trainer.enable_model_summary=false",
+        *options,
+    ]
     cli.make_cli(arguments, callbacks=[stopwatch, *(callbacks or [])])
     return stopwatch.seconds / steps * 1e6
 
@@ -209,17 +227,25 @@ def with_lightnings_profiler(steps: int, folder: str) -> float:
 
 
 def with_lightnings_setattr(steps: int, folder: str) -> float:
-    with mock.patch.object(LowOverheadModule, "__setattr__", LightningModule.__setattr__):
+    with mock.patch.object(
+        LowOverheadModule, "__setattr__", LightningModule.__setattr__
+    ):
         return fit(steps, folder)
 
 
 def with_lightnings_zero_grad(steps: int, folder: str) -> float:
-    with mock.patch.object(LowOverheadModule, "optimizer_zero_grad", LightningModule.optimizer_zero_grad):
+    with mock.patch.object(
+        LowOverheadModule, "optimizer_zero_grad", LightningModule.optimizer_zero_grad
+    ):
         return fit(steps, folder)
 
 
 def with_lightnings_transfer(steps: int, folder: str) -> float:
-    with mock.patch.object(NamesDataModule, "transfer_batch_to_device", LightningDataModule.transfer_batch_to_device):
+    with mock.patch.object(
+        NamesDataModule,
+        "transfer_batch_to_device",
+        LightningDataModule.transfer_batch_to_device,
+    ):
         return fit(steps, folder)
 
 
@@ -234,7 +260,9 @@ def without_signature(steps: int, folder: str) -> float:
 
 def with_data_loader(steps: int, folder: str) -> float:
     def loader(self: NamesDataModule) -> Any:
-        return DataLoader(TensorDataset(*self.windows("train")), batch_size=32, shuffle=True)
+        return DataLoader(
+            TensorDataset(*self.windows("train")), batch_size=32, shuffle=True
+        )
 
     with mock.patch.object(NamesDataModule, "train_dataloader", loader):
         return fit(steps, folder)
@@ -244,7 +272,9 @@ def without_schedule(steps: int, folder: str) -> float:
     def configure_optimizers(self: MakemoreModule) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
-    with mock.patch.object(MakemoreModule, "configure_optimizers", configure_optimizers):
+    with mock.patch.object(
+        MakemoreModule, "configure_optimizers", configure_optimizers
+    ):
         return fit(steps, folder)
 
 
@@ -317,7 +347,9 @@ def _drain(descriptor: int) -> None:
             pass
 
 
-def measure(cases: dict[str, Measurement], rounds: int, steps: int) -> dict[str, list[float]]:
+def measure(
+    cases: dict[str, Measurement], rounds: int, steps: int
+) -> dict[str, list[float]]:
     """Runs every case once a round, so that slow periods of the machine affect all cases alike."""
     times: dict[str, list[float]] = {name: [] for name in cases}
     for round_ in range(rounds):
@@ -329,21 +361,36 @@ def measure(cases: dict[str, Measurement], rounds: int, steps: int) -> dict[str,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--steps", type=int, default=10_000, help="steps a case and round; the config validates every 10 000"
+        "--steps",
+        type=int,
+        default=10_000,
+        help="steps a case and round; the config validates every 10 000",
     )
-    parser.add_argument("--pieces", action="store_true", help="also measure each optimization")
-    parser.add_argument("--cases", default="abcd", help="letters of the four cases; (a) always runs")
+    parser.add_argument(
+        "--pieces", action="store_true", help="also measure each optimization"
+    )
+    parser.add_argument(
+        "--cases", default="abcd", help="letters of the four cases; (a) always runs"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     sys.argv = sys.argv[:1]  # LightningCLI warns if both args and sys.argv are given
 
-    main_cases = {name: case for name, case in MAIN.items() if name[1] in f"a{options.cases}"}
-    times = measure(main_cases | PIECES if options.pieces else main_cases, options.rounds, options.steps)
+    main_cases = {
+        name: case for name, case in MAIN.items() if name[1] in f"a{options.cases}"
+    }
+    times = measure(
+        main_cases | PIECES if options.pieces else main_cases,
+        options.rounds,
+        options.steps,
+    )
     raw = times["(a) the notes' raw loop"]
     table = Table("", "us a step", "x (a)", "min", "max", "fastest, us", "x (a)")
     for name, values in times.items():

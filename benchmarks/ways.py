@@ -13,7 +13,14 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from callbacks import ActivationHistogram, GradStats, SaturationMap, UpdateRatio, choose_layers, choose_params
+from callbacks import (
+    ActivationHistogram,
+    GradStats,
+    SaturationMap,
+    UpdateRatio,
+    choose_layers,
+    choose_params,
+)
 
 
 class Peer(Callback):
@@ -22,7 +29,10 @@ class Peer(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         self.outputs: dict[str, Tensor] = {}
         layers = choose_layers(pl_module)
-        self.handles = [layer.register_forward_hook(self.keep(name)) for name, layer in layers.items()]
+        self.handles = [
+            layer.register_forward_hook(self.keep(name))
+            for name, layer in layers.items()
+        ]
         self.params = choose_params(pl_module)
 
     def keep(self, name: str) -> Callable[..., None]:
@@ -51,7 +61,9 @@ class Peer(Callback):
 class Bolts(Peer):
     """Whole tensors through `SummaryWriter.add_histogram`, as pl_bolts' ModuleDataMonitor does."""
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any, **__: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, *_: Any, **__: Any
+    ) -> None:
         for tag, tensor in self.tensors():
             trainer.logger.experiment.add_histogram(tag, tensor, trainer.global_step)  # type: ignore[union-attr]
 
@@ -59,14 +71,18 @@ class Bolts(Peer):
 class Lecture(Peer):
     """The lecture's own way: numbers by `.item()`, curves by matplotlib."""
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any, **__: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, *_: Any, **__: Any
+    ) -> None:
         figure = Figure()
         axes = figure.add_subplot()
         legend = []
         for tag, tensor in self.tensors():
             legend.append(f"{tag} {tensor.mean().item():.2f} {tensor.std().item():.2f}")
             legend[-1] += f" {(tensor.abs() > 0.97).float().mean().item():.2f}"
-            density, edges = torch.histogram(tensor.float().flatten(), bins=100, density=True)
+            density, edges = torch.histogram(
+                tensor.float().flatten(), bins=100, density=True
+            )
             axes.plot(edges[:-1].tolist(), density.tolist())
         axes.legend(legend)
         FigureCanvasAgg(figure).draw()
@@ -78,10 +94,16 @@ class WandbWatch(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         import wandb
 
-        self.run = wandb.init(mode="offline", dir=trainer.default_root_dir, settings=wandb.Settings(silent=True))
+        self.run = wandb.init(
+            mode="offline",
+            dir=trainer.default_root_dir,
+            settings=wandb.Settings(silent=True),
+        )
         self.run.watch(pl_module.net, log="all", log_freq=1)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any, **__: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, *_: Any, **__: Any
+    ) -> None:
         self.run.log({"step": trainer.global_step})
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -100,7 +122,9 @@ def ours(*kinds: Any) -> Callable[[], list[Callback]]:
 WAYS: dict[str, Callable[[], list[Callback]]] = {
     "bare": list,
     "ours, all four": ours(*ALL),
-    "ours, not due": lambda: [kind(every_n_steps=10**9, dense_start=False, figures=False) for kind in ALL],
+    "ours, not due": lambda: [
+        kind(every_n_steps=10**9, dense_start=False, figures=False) for kind in ALL
+    ],
     "ActivationHistogram": ours(ActivationHistogram),
     "GradStats": ours(GradStats),
     "UpdateRatio": ours(UpdateRatio),

@@ -1,7 +1,7 @@
 """One fit: joins the probe that measures, the instruments that make records, and the reporter that writes them."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
 from lightning.pytorch import LightningModule, Trainer
@@ -10,18 +10,41 @@ from ._messages import warn
 from .probe.measurements import Measurements
 from .probe.probe import Probe
 from .probe.request import Quantity, Request
+from .probe.schedule import Schedule
 from .report.plots import Plot
 from .report.record import Record
 from .report.reporter import Reporter
 
-if TYPE_CHECKING:
-    from ._instrument import Instrument
-
 FITS: WeakKeyDictionary[Trainer, "Fit"] = WeakKeyDictionary()
 """The fit that each Trainer is in: its instruments share one."""
 
-GRADIENTS = (Quantity.LOSS, Quantity.ACTIVATION_GRAD, Quantity.WEIGHT_GRAD, Quantity.STEP_GRAD)
+GRADIENTS = (
+    Quantity.LOSS,
+    Quantity.ACTIVATION_GRAD,
+    Quantity.WEIGHT_GRAD,
+    Quantity.STEP_GRAD,
+)
 """Quantities whose infinities are how a gradient scaler finds its scale."""
+
+
+class Subscriber(Protocol):
+    """An instrument, as a fit needs it."""
+
+    schedule: Schedule
+    figures: bool
+
+    @property
+    def requests(self) -> Sequence[Request]:
+        """Measurements that it asks for."""
+        ...
+
+    def observe(self, measurements: Measurements) -> Record:
+        """Returns what is written of a step."""
+        ...
+
+    def plots(self, measurements: Measurements) -> dict[str, Plot]:
+        """Returns what is drawn of a step."""
+        ...
 
 
 class Fit:
@@ -36,17 +59,19 @@ class Fit:
 
     def __init__(self, trainer: Trainer, module: LightningModule) -> None:
         self.trainer = ref(trainer)
-        self.instruments: list[Instrument] = []
+        self.instruments: list[Subscriber] = []
         self.model_name = type(module).__name__
         self.probe = Probe(trainer, module)
         self._is_writer = trainer.is_global_zero
         self._reporter = Reporter(trainer.loggers if self._is_writer else [])
-        self._undrawn: dict[Instrument, tuple[int, Callable[[], dict[str, Plot]]]] = {}
-        self._silent: set[Instrument] = set()
+        self._undrawn: dict[Subscriber, tuple[int, Callable[[], dict[str, Plot]]]] = {}
+        self._silent: set[Subscriber] = set()
         self._told_of_nonfinite = False
 
     @classmethod
-    def join(cls, trainer: Trainer, module: LightningModule, instrument: "Instrument") -> "Fit":
+    def join(
+        cls, trainer: Trainer, module: LightningModule, instrument: Subscriber
+    ) -> "Fit":
         """Adds an instrument to a Trainer's fit.
 
         Raises:
@@ -64,7 +89,9 @@ class Fit:
         """True if a step is due for any instrument."""
         return any(instrument.schedule.is_due(step) for instrument in self.instruments)
 
-    def observe(self, hook: Callable[..., Measurements | None], *arguments: Any) -> None:
+    def observe(
+        self, hook: Callable[..., Measurements | None], *arguments: Any
+    ) -> None:
         """Passes one of Lightning's hooks on to the probe, and publishes the step that ends with it."""
         try:
             measurements = hook(*arguments)
@@ -96,7 +123,7 @@ class Fit:
         for trainer in [trainer for trainer, fit in FITS.items() if fit is self]:
             del FITS[trainer]
 
-    def _due_at(self, step: int) -> list["Instrument"]:
+    def _due_at(self, step: int) -> list[Subscriber]:
         return [
             instrument
             for instrument in self.instruments
@@ -106,14 +133,18 @@ class Fit:
     def _publish(self, measurements: Measurements) -> None:
         self._tell_of_nonfinite(measurements)
         records: list[Record] = []
-        for instrument in self._due_at(measurements.step):
-            record = self._attempt(instrument, measurements.step, instrument.observe, measurements)
+        for instrument in self._due_at(measurements.due_step):
+            record = self._attempt(
+                instrument, measurements.step, instrument.observe, measurements
+            )
             if record is not None:
                 records.append(record)
                 self._schedule_plots(instrument, measurements)
         self._reporter.write(records, measurements.step)
 
-    def _schedule_plots(self, instrument: "Instrument", measurements: Measurements) -> None:
+    def _schedule_plots(
+        self, instrument: Subscriber, measurements: Measurements
+    ) -> None:
         """Draws the plots that are due; keeps the others for the end of training."""
         if not (instrument.figures and self._reporter.takes_pictures):
             return
@@ -122,16 +153,24 @@ class Fit:
             return instrument.plots(measurements)
 
         self._undrawn[instrument] = measurements.step, plots
-        if instrument.schedule.draws(measurements.step):
+        if instrument.schedule.draws(measurements.due_step):
             del self._undrawn[instrument]
             self._draw(instrument, measurements.step, plots)
 
-    def _draw(self, instrument: "Instrument", step: int, plots: Callable[[], dict[str, Plot]]) -> None:
+    def _draw(
+        self, instrument: Subscriber, step: int, plots: Callable[[], dict[str, Plot]]
+    ) -> None:
         drawn = self._attempt(instrument, step, plots)
         if drawn is not None:
             self._reporter.draw(drawn, step)
 
-    def _attempt(self, instrument: "Instrument", step: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    def _attempt(
+        self,
+        instrument: Subscriber,
+        step: int,
+        function: Callable[..., Any],
+        *arguments: Any,
+    ) -> Any:
         """Calls a function of an instrument; if that raises, the instrument is off, and training goes on."""
         try:
             return function(*arguments)
@@ -139,7 +178,9 @@ class Fit:
             self._silent.add(instrument)
             self._undrawn.pop(instrument, None)
             cause = f"{type(error).__name__}: {error}"
-            warn(f"{type(instrument).__name__} failed in step {step} and is off until the next fit. {cause}")
+            warn(
+                f"{type(instrument).__name__} failed in step {step} and is off until the next fit. {cause}"
+            )
             return None
 
     def _tell_of_nonfinite(self, measurements: Measurements) -> None:
@@ -149,6 +190,8 @@ class Fit:
         for key, count in measurements.nonfinite():
             if not (measurements.scaled and key.quantity in GRADIENTS):
                 place = f"{key.quantity.of(key.name)} ({count} of its values)"
-                warn(f"Training diagnostics: NaN or Inf in step {measurements.step}, first in the {place}.")
+                warn(
+                    f"Training diagnostics: NaN or Inf in step {measurements.step}, first in the {place}."
+                )
                 self._told_of_nonfinite = True
                 return

@@ -104,7 +104,9 @@ class Instrument(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._is_elsewhere(trainer):
-            warn(f"{type(self).__name__} observes another Trainer's fit, and nothing of this one: give each its own.")
+            warn(
+                f"{type(self).__name__} observes another Trainer's fit, and nothing of this one: give each its own."
+            )
             return
         self._reset()
         self.latest = self.latest_step = None
@@ -115,13 +117,19 @@ class Instrument(Callback):
         self._fit = Fit.join(trainer, pl_module, self)
         self._is_leader = self._fit.instruments[0] is self
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         if (fit := self._leads(trainer)) is not None:
             step = step_of(trainer)
             if fit.probe.observes or fit.is_due(step):
                 fit.observe(fit.probe.begin_batch, step, fit.requests_at)
+            elif fit.is_due(step + 1) and not pl_module.automatic_optimization:
+                fit.observe(fit.probe.note_batch, step)
 
-    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+    ) -> None:
         if (fit := self._leads(trainer)) is not None and fit.probe.observes:
             fit.observe(fit.probe.before_backward, loss)
 
@@ -129,12 +137,19 @@ class Instrument(Callback):
         if (fit := self._leads(trainer)) is not None and fit.probe.observes:
             fit.observe(fit.probe.after_backward)
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
         if (fit := self._leads(trainer)) is not None and fit.probe.observes:
             fit.observe(fit.probe.before_optimizer_step, optimizer)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         if (fit := self._leads(trainer)) is not None and fit.probe.observes:
             fit.observe(fit.probe.end_batch)
@@ -147,22 +162,34 @@ class Instrument(Callback):
         if (fit := self._leads(trainer)) is not None:
             fit.end_training()
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def teardown(
+        self, trainer: Trainer, pl_module: LightningModule, stage: str
+    ) -> None:
         if stage == "fit":
             self._close(trainer)
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         self._close(trainer)
 
     def _leads(self, trainer: Trainer) -> Fit | None:
         """Returns the fit whose hooks this instrument passes on; None if another one does."""
         fit = self._fit
-        return fit if fit is not None and self._is_leader and fit.trainer() is trainer else None
+        return (
+            fit
+            if fit is not None and self._is_leader and fit.trainer() is trainer
+            else None
+        )
 
     def _is_elsewhere(self, trainer: Trainer) -> bool:
         """True while another Trainer's fit goes on with this instrument."""
         other = None if self._fit is None else self._fit.trainer()
-        return other is not None and other is not trainer and other.state.status == "running"
+        return (
+            other is not None
+            and other is not trainer
+            and other.state.status == "running"
+        )
 
     def _close(self, trainer: Trainer) -> None:
         """Leaves nothing behind; may be called at any time, any number of times."""
@@ -182,12 +209,18 @@ class Instrument(Callback):
             for name, result in measurements.of(request).items():
                 counts[name] = max(counts.get(name, 0.0), float(result.nonfinite))
         self._with_nonfinite |= {name for name, count in counts.items() if count}
-        return {f"nonfinite/{name}": count for name, count in counts.items() if name in self._with_nonfinite}
+        return {
+            f"nonfinite/{name}": count
+            for name, count in counts.items()
+            if name in self._with_nonfinite
+        }
 
     def _warn_of_unused(self, arguments: dict[str, list[str] | None]) -> None:
         argument = self.unused_argument
         if argument is not None and arguments[argument] is not None:
-            warn(f"{type(self).__name__} has no use for {argument}={arguments[argument]!r}, and ignores it.")
+            warn(
+                f"{type(self).__name__} has no use for {argument}={arguments[argument]!r}, and ignores it."
+            )
 
     def _tell_once(self, missing: str | None) -> None:
         if missing is not None and not self._told_of_missing:
@@ -213,6 +246,12 @@ def check_threshold(threshold: float) -> float:
     Raises:
         InstrumentError: If no output of tanh is of that magnitude.
     """
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold < 1:
-        raise InstrumentError(f"threshold must be an output of tanh between 0 and 1, such as 0.99, got {threshold!r}")
+    if (
+        isinstance(threshold, bool)
+        or not isinstance(threshold, int | float)
+        or not 0 < threshold < 1
+    ):
+        raise InstrumentError(
+            f"threshold must be an output of tanh between 0 and 1, such as 0.99, got {threshold!r}"
+        )
     return threshold

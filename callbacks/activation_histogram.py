@@ -72,11 +72,17 @@ class ActivationHistogram(Instrument):
         patterns = as_patterns(layers)
         self._activations = Request(Quantity.ACTIVATION, HistogramOf(), patterns)
         # Of a layer that is no activation, the legend says nothing of saturation.
-        self._saturation = Request(Quantity.ACTIVATION, SaturationOf(threshold), patterns, Scope.ACTIVATIONS)
+        self._saturation = Request(
+            Quantity.ACTIVATION, SaturationOf(threshold), patterns, Scope.ACTIVATIONS
+        )
 
     @property
     def requests(self) -> list[Request]:
-        return [self._activations, self._saturation] if self.figures else [self._activations]
+        return (
+            [self._activations, self._saturation]
+            if self.figures
+            else [self._activations]
+        )
 
     def record(self, measurements: Measurements) -> dict[str, Number]:
         record: dict[str, Number] = {}
@@ -90,9 +96,19 @@ class ActivationHistogram(Instrument):
         for name, histogram in measurements.of(self._activations).items():
             if histogram.moments.count:
                 remark = f"mean {histogram.moments.mean:+.2f}, std {histogram.moments.std or 0:.2f}"
-                curves.append(Curve(name, remark + saturation_remark(saturations.get(name)), histogram))
+                curves.append(
+                    Curve(
+                        name,
+                        remark + saturation_remark(saturations.get(name)),
+                        histogram,
+                    )
+                )
         title = f"activations at step {measurements.step}"
-        return {"activation_distribution": DensityPlot(title, "activation", curves)} if curves else {}
+        return (
+            {"activation_distribution": DensityPlot(title, "activation", curves)}
+            if curves
+            else {}
+        )
 
     def what_is_missing(self, measurements: Measurements) -> str | None:
         return measurements.why_no_layers(self._activations)
@@ -100,4 +116,8 @@ class ActivationHistogram(Instrument):
 
 def saturation_remark(saturation: Saturation | None) -> str:
     """Returns what a legend adds for the saturated fraction of a layer."""
-    return "" if saturation is None or saturation.fraction is None else f", saturated {saturation.fraction:.1%}"
+    return (
+        ""
+        if saturation is None or saturation.fraction is None
+        else f", saturated {saturation.fraction:.1%}"
+    )

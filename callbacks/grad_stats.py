@@ -76,17 +76,29 @@ class GradStats(Instrument):
         figures: bool = True,
     ) -> None:
         super().__init__(every_n_steps, dense_start, layers, params, figures)
-        self._activation_grads = Request(Quantity.ACTIVATION_GRAD, HistogramOf(), as_patterns(layers))
+        self._activation_grads = Request(
+            Quantity.ACTIVATION_GRAD, HistogramOf(), as_patterns(layers)
+        )
         self._weights = Request(Quantity.WEIGHT, HistogramOf(), as_patterns(params))
-        self._weight_grads = Request(Quantity.WEIGHT_GRAD, HistogramOf(), as_patterns(params))
+        self._weight_grads = Request(
+            Quantity.WEIGHT_GRAD, HistogramOf(), as_patterns(params)
+        )
         self._all_grads = Request(Quantity.WEIGHT_GRAD, MomentsOf(), scope=Scope.ALL)
 
     @property
     def requests(self) -> list[Request]:
-        return [self._activation_grads, self._weights, self._weight_grads, self._all_grads]
+        return [
+            self._activation_grads,
+            self._weights,
+            self._weight_grads,
+            self._all_grads,
+        ]
 
     def record(self, measurements: Measurements) -> dict[str, Number]:
-        weights, gradients = measurements.of(self._weights), measurements.of(self._weight_grads)
+        weights, gradients = (
+            measurements.of(self._weights),
+            measurements.of(self._weight_grads),
+        )
         plots = {
             "weight": weights,
             "activation_grad": measurements.of(self._activation_grads),
@@ -106,12 +118,20 @@ class GradStats(Instrument):
     def plots(self, measurements: Measurements) -> dict[str, Plot]:
         weights = measurements.of(self._weights)
         layers = [
-            Curve(name, f"mean {histogram.moments.mean:+.1e}, std {histogram.moments.std or 0:.1e}", histogram)
+            Curve(
+                name,
+                f"mean {histogram.moments.mean:+.1e}, std {histogram.moments.std or 0:.1e}",
+                histogram,
+            )
             for name, histogram in measurements.of(self._activation_grads).items()
             if histogram.moments.count
         ]
         params = [
-            Curve(name, ratio_remark(grad_data_ratio(histogram, weights.get(name))), histogram)
+            Curve(
+                name,
+                ratio_remark(grad_data_ratio(histogram, weights.get(name))),
+                histogram,
+            )
             for name, histogram in measurements.of(self._weight_grads).items()
             if histogram.moments.count
         ]
@@ -119,7 +139,9 @@ class GradStats(Instrument):
         plots: dict[str, Plot] = {}
         if layers:
             title = f"gradients of activations at step {step}"
-            plots["activation_grad_distribution"] = DensityPlot(title, "gradient", layers)
+            plots["activation_grad_distribution"] = DensityPlot(
+                title, "gradient", layers
+            )
         if params:
             title = f"gradients of parameters at step {step}"
             plots["weight_grad_distribution"] = DensityPlot(title, "gradient", params)
@@ -128,7 +150,11 @@ class GradStats(Instrument):
     def what_is_missing(self, measurements: Measurements) -> str | None:
         if measurements.of(self._all_grads):
             return None
-        missing = "gradient of any parameter" if measurements.parameter_steps else "optimizer that steps"
+        missing = (
+            "gradient of any parameter"
+            if measurements.parameter_steps
+            else "optimizer that steps"
+        )
         return f"finds no {missing} in step {measurements.step}."
 
     def _total_norm(self, measurements: Measurements) -> float | None:

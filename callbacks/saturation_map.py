@@ -78,12 +78,18 @@ class SaturationMap(Instrument):
         unit_dim: int | None = None,
     ) -> None:
         super().__init__(every_n_steps, dense_start, layers, params, figures)
-        if unit_dim is not None and (isinstance(unit_dim, bool) or not isinstance(unit_dim, int)):
-            raise InstrumentError(f"unit_dim must be None or the number of an axis, such as -1, got {unit_dim!r}")
+        if unit_dim is not None and (
+            isinstance(unit_dim, bool) or not isinstance(unit_dim, int)
+        ):
+            raise InstrumentError(
+                f"unit_dim must be None or the number of an axis, such as -1, got {unit_dim!r}"
+            )
         self.threshold, self.unit_dim = check_threshold(threshold), unit_dim
         scope = Scope.ACTIVATIONS if layers is None else Scope.DEFAULT
         statistic = SaturationOf(threshold, unit_dim, keep_map=figures)
-        self._saturation = Request(Quantity.ACTIVATION, statistic, as_patterns(layers), scope)
+        self._saturation = Request(
+            Quantity.ACTIVATION, statistic, as_patterns(layers), scope
+        )
 
     @property
     def requests(self) -> list[Request]:
@@ -106,11 +112,19 @@ class SaturationMap(Instrument):
                 plots[f"saturation_map/{name}"] = MapPlot(title, saturation.map)
         return plots
 
-    def _most_saturated(self, measurements: Measurements) -> list[tuple[str, Saturation]]:
+    def _most_saturated(
+        self, measurements: Measurements
+    ) -> list[tuple[str, Saturation]]:
         """Returns the layers whose maps are drawn."""
         saturations = measurements.of(self._saturation).items()
-        drawable = [(name, each) for name, each in saturations if each.map is not None and each.count]
-        return sorted(drawable, key=lambda item: item[1].fraction or 0.0, reverse=True)[:MOST_MAPS]
+        drawable = [
+            (name, each)
+            for name, each in saturations
+            if each.map is not None and each.count
+        ]
+        return sorted(drawable, key=lambda item: item[1].fraction or 0.0, reverse=True)[
+            :MOST_MAPS
+        ]
 
     def what_is_missing(self, measurements: Measurements) -> str | None:
         return measurements.why_no_layers(self._saturation)

@@ -91,31 +91,58 @@ class UpdateRatio(Instrument):
 
     def state_dict(self) -> dict[str, Any]:
         """Keeps the lines of the picture, so that a resumed run goes on with them."""
-        return {"steps": list(self._steps), "ratios": {name: list(line) for name, line in self._ratios.items()}}
+        return {
+            "steps": list(self._steps),
+            "ratios": {name: list(line) for name, line in self._ratios.items()},
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._steps, self._ratios = list(state_dict["steps"]), dict(state_dict["ratios"])
+        self._steps, self._ratios = (
+            list(state_dict["steps"]),
+            dict(state_dict["ratios"]),
+        )
 
     def record(self, measurements: Measurements) -> dict[str, Number]:
-        changes, updated = measurements.of(self._updates), measurements.of(self._updated)
-        ratios = {name: log10_ratio(change, updated[name]) for name, change in changes.items() if name in updated}
+        changes, updated = (
+            measurements.of(self._updates),
+            measurements.of(self._updated),
+        )
+        ratios = {
+            name: log10_ratio(change, updated[name])
+            for name, change in changes.items()
+            if name in updated
+        }
         self._append(measurements.step, ratios)
         without_ratio = [name for name, ratio in ratios.items() if ratio is None]
         self.unmoved = {name: why_unmoved(name, measurements) for name in without_ratio}
-        return {f"update_ratio/{name}": ratio for name, ratio in ratios.items() if ratio is not None}
+        return {
+            f"update_ratio/{name}": ratio
+            for name, ratio in ratios.items()
+            if ratio is not None
+        }
 
     def plots(self, measurements: Measurements) -> dict[str, Plot]:
-        lines = {name: list(line) for name, line in self._ratios.items() if any(ratio is not None for ratio in line)}
+        lines = {
+            name: list(line)
+            for name, line in self._ratios.items()
+            if any(ratio is not None for ratio in line)
+        }
         title = f"updates up to step {measurements.step}"
-        return {"update_ratio": RatioPlot(title, list(self._steps), lines)} if lines else {}
+        return (
+            {"update_ratio": RatioPlot(title, list(self._steps), lines)}
+            if lines
+            else {}
+        )
 
     def what_is_missing(self, measurements: Measurements) -> str | None:
-        if measurements.of(self._updates):
+        if measurements.plan.chosen.get(self._updates):
             return self._rounded(measurements.step)
         return f"has no parameter to measure in step {measurements.step}: choose them by name with params=[...]."
 
     def _rounded(self, step: int) -> str | None:
-        rounded = [name for name, reason in self.unmoved.items() if reason == "rounded to zero"]
+        rounded = [
+            name for name, reason in self.unmoved.items() if reason == "rounded to zero"
+        ]
         if not rounded:
             return None
         names = ", ".join(rounded[:5]) + (", ..." if len(rounded) > 5 else "")
@@ -142,7 +169,11 @@ def why_unmoved(name: str, measurements: Measurements) -> str:
         return "no spread"
     step = measurements.parameter_steps.get(name)
     if step is None:
-        return "no gradient" if measurements.plan.model.params[name].grad is None else "no step"
+        return (
+            "no gradient"
+            if measurements.plan.model.params[name].grad is None
+            else "no step"
+        )
     if not step.has_gradient:
         return "no gradient"
     if isinstance(step.rate, int | float) and step.rate == 0:
@@ -154,7 +185,9 @@ def why_unmoved(name: str, measurements: Measurements) -> str:
     return _why_a_step_moved_nothing(step, name, measurements)
 
 
-def _why_a_step_moved_nothing(step: ParameterStep, name: str, measurements: Measurements) -> str:
+def _why_a_step_moved_nothing(
+    step: ParameterStep, name: str, measurements: Measurements
+) -> str:
     gradient: Moments | None = measurements.get(Quantity.STEP_GRAD, name, MomentsOf())
     if gradient is None:
         return "did not move"

@@ -25,7 +25,10 @@ class LoggedImage(NamedTuple):
 
 
 PICTURES = {
-    "saturation": [LoggedImage("naive", SATURATION_TAG, 0), LoggedImage("batchnorm", SATURATION_TAG, 0)],
+    "saturation": [
+        LoggedImage("naive", SATURATION_TAG, 0),
+        LoggedImage("batchnorm", SATURATION_TAG, 0),
+    ],
     "activations": [LoggedImage("deep", "activation_distribution", 0)],
     "updates": [LoggedImage("deep", "update_ratio", -1)],
 }

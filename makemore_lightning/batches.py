@@ -34,7 +34,9 @@ class Windows(NamedTuple):
             for start in range(len(name) + 1):
                 rows.append(padded[start : start + block_size + 1])
         table = torch.tensor(rows, dtype=torch.int64)
-        table = table.reshape(-1, block_size + 1)  # without names, tensor([]) has one dimension
+        table = table.reshape(
+            -1, block_size + 1
+        )  # without names, tensor([]) has one dimension
         contexts, targets = table[:, :-1], table[:, -1]
         return cls(contexts.contiguous(), targets.contiguous())
 

@@ -44,11 +44,16 @@ class MakemoreCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
-            "--threads", type=PositiveInt, default=1, help="CPU threads; a network this small is fastest on 1"
+            "--threads",
+            type=PositiveInt,
+            default=1,
+            help="CPU threads; a network this small is fastest on 1",
         )
         parser.add_class_arguments(SampleRequest, "sample")
         parser.add_argument(
-            "--sample_file", type=Path, help="where predict saves the names (default: beside the checkpoint)"
+            "--sample_file",
+            type=Path,
+            help="where predict saves the names (default: beside the checkpoint)",
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -69,21 +74,29 @@ class MakemoreCLI(LightningCLI):
         elif checkpoint is not None:
             self._configure_evaluation(checkpoint)
         else:
-            raise InputError(f"{self.subcommand} needs a trained network: give its checkpoint with --ckpt_path FILE")
+            raise InputError(
+                f"{self.subcommand} needs a trained network: give its checkpoint with --ckpt_path FILE"
+            )
 
     def _configure_fit(self, checkpoint: Checkpoint | None) -> None:
         arguments = self.arguments
         if checkpoint is not None:
-            refuse_other_arguments("model", vars(self.requested_model), vars(arguments.model))
+            refuse_other_arguments(
+                "model", vars(self.requested_model), vars(arguments.model)
+            )
             trained_data = checkpoint.get("datamodule_hyper_parameters", {})
             refuse_other_arguments("data", vars(arguments.data), trained_data)
             self._continue_logging(checkpoint)
         if arguments.trainer.logger is False:
-            arguments.trainer.callbacks = without_logger_callbacks(arguments.trainer.callbacks)
+            arguments.trainer.callbacks = without_logger_callbacks(
+                arguments.trainer.callbacks
+            )
 
     def _continue_logging(self, checkpoint: Checkpoint) -> None:
         logger = self.arguments.trainer.logger
-        changes = logger_arguments_to_continue(logger, self.arguments.ckpt_path, checkpoint)
+        changes = logger_arguments_to_continue(
+            logger, self.arguments.ckpt_path, checkpoint
+        )
         for name, value in changes.items():
             logger.init_args[name] = value
         self.resumes_in_place = bool(changes)
@@ -99,7 +112,9 @@ class MakemoreCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = self.arguments.trainer
         configured = self.config_init[str(self.subcommand)].trainer.callbacks or []
-        has_progress_bar = any(isinstance(callback, ProgressBar) for callback in configured)
+        has_progress_bar = any(
+            isinstance(callback, ProgressBar) for callback in configured
+        )
         if trainer.enable_progress_bar is not False and not has_progress_bar:
             self.trainer_defaults["callbacks"].append(StepProgress())
         if trainer.profiler is None:
@@ -112,14 +127,21 @@ class MakemoreCLI(LightningCLI):
         if folder and self.trainer.is_global_zero and not self.resumes_in_place:
             Path(folder).mkdir(parents=True, exist_ok=True)
             path = Path(folder) / "config.yaml"
-            self._parser("fit").save(self.arguments, path, skip_unset=False, overwrite=True)
+            self._parser("fit").save(
+                self.arguments, path, skip_unset=False, overwrite=True
+            )
 
     def after_fit(self) -> None:
         if self.trainer.is_global_zero and self.trainer.log_dir:
-            best = getattr(self.trainer.checkpoint_callback, "best_model_path", "") or "none, there was no validation"
+            best = (
+                getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+                or "none, there was no validation"
+            )
             logger = self.trainer.logger
             folder = logger.save_dir if logger else self.trainer.default_root_dir
-            print(f"See the charts with: tensorboard --logdir {folder}   Best checkpoint: {best}")
+            print(
+                f"See the charts with: tensorboard --logdir {folder}   Best checkpoint: {best}"
+            )
 
     def predict(self, model: LightningModule, ckpt_path: str, **_: Any) -> None:
         """Prints names sampled from a checkpoint, and saves them to a file."""
@@ -136,7 +158,11 @@ class MakemoreCLI(LightningCLI):
 
 def without_logger_callbacks(callbacks: list[Any] | None) -> list[Any]:
     """Returns the configured callbacks without LearningRateMonitor, which raises if the Trainer has no logger."""
-    return [callback for callback in callbacks or [] if "LearningRateMonitor" not in str(callback.class_path)]
+    return [
+        callback
+        for callback in callbacks or []
+        if "LearningRateMonitor" not in str(callback.class_path)
+    ]
 
 
 def validation_schedule(trainer: Any) -> dict[str, Any]:
@@ -157,7 +183,9 @@ def validation_schedule(trainer: Any) -> dict[str, Any]:
     return {"val_check_interval": 1.0, "check_val_every_n_epoch": 1}
 
 
-def make_cli(arguments: list[str] | None = None, callbacks: Sequence[Callback] = ()) -> MakemoreCLI:
+def make_cli(
+    arguments: list[str] | None = None, callbacks: Sequence[Callback] = ()
+) -> MakemoreCLI:
     """Runs a command line.
 
     Args:
@@ -194,8 +222,14 @@ def main() -> None:
 def filter_framework_messages() -> None:
     """Suppresses messages of the frameworks that require no action by the user."""
     # Lightning advertises other products at every start.
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda r: "Tip:" not in r.getMessage())
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda r: "Tip:" not in r.getMessage()
+    )
     # lightning 2.6 calls a function that torch 2.13 deprecates.
-    warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning)
+    warnings.filterwarnings(
+        "ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning
+    )
     # Evaluation runs without the callbacks of the training, on purpose.
-    warnings.filterwarnings("ignore", r".*callbacks used to create the checkpoint need to be provided")
+    warnings.filterwarnings(
+        "ignore", r".*callbacks used to create the checkpoint need to be provided"
+    )

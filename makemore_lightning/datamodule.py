@@ -62,10 +62,16 @@ class NamesDataModule(LightningDataModule):
         makemore_url: str = name_files.MAKEMORE_URL,
     ) -> None:
         super().__init__()
-        _check_counts(block_size=block_size, batch_size=batch_size, eval_batch_size=eval_batch_size)
+        _check_counts(
+            block_size=block_size,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+        )
         _check_fractions(fractions)
         if sampling not in ("replacement", "shuffle"):
-            raise InputError(f'sampling must be "replacement" or "shuffle", got {sampling!r}')
+            raise InputError(
+                f'sampling must be "replacement" or "shuffle", got {sampling!r}'
+            )
         self.save_hyperparameters(ignore=["eval_batch_size", "makemore_url"])
         self.names = names
         self.block_size = block_size
@@ -130,11 +136,15 @@ class NamesDataModule(LightningDataModule):
         """Returns all rows of a split once, in order."""
         return EvaluationBatches(self.windows(split), self.eval_batch_size)
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
         """Moves a batch to a device, without Lightning's generic search for tensors in nested collections."""
         if isinstance(batch, tuple):
             return tuple(tensor.to(device, non_blocking=True) for tensor in batch)
-        return super().transfer_batch_to_device(batch, device, dataloader_idx)  # the example input of the model summary
+        return super().transfer_batch_to_device(
+            batch, device, dataloader_idx
+        )  # the example input of the model summary
 
     def val_dataloader(self) -> EvaluationBatches:
         return self.evaluation_dataloader("val")
@@ -143,7 +153,9 @@ class NamesDataModule(LightningDataModule):
         return self.evaluation_dataloader("test")
 
 
-def split_names(name_list: NameList, fractions: Sequence[float], seed: int) -> dict[Split, NameList]:
+def split_names(
+    name_list: NameList, fractions: Sequence[float], seed: int
+) -> dict[Split, NameList]:
     """Shuffles names and cuts them into train, val and test, as in the notes.
 
     Args:
@@ -160,10 +172,14 @@ def split_names(name_list: NameList, fractions: Sequence[float], seed: int) -> d
     order = list(range(len(name_list.names)))
     random.Random(seed).shuffle(order)
     splits: dict[Split, NameList] = {}
-    for split, (start, stop) in zip(SPLITS, pairwise(_cuts(fractions, len(order))), strict=True):
+    for split, (start, stop) in zip(
+        SPLITS, pairwise(_cuts(fractions, len(order))), strict=True
+    ):
         splits[split] = name_list.select(order[start:stop])
     if not all(split.names for split in splits.values()):
-        sizes = ", ".join(f"{len(split.names)} {name}" for name, split in splits.items())
+        sizes = ", ".join(
+            f"{len(split.names)} {name}" for name, split in splits.items()
+        )
         raise InputError(
             f"{name_list.path}: {len(order)} names split {'/'.join(map(str, fractions))} leave {sizes}. "
             "Every split needs a name: give more names or other fractions."
@@ -185,4 +201,6 @@ def _check_counts(**counts: int) -> None:
 
 def _check_fractions(fractions: Sequence[float]) -> None:
     if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
-        raise InputError(f"fractions must be three shares above 0 with a sum of 1, got {tuple(fractions)}")
+        raise InputError(
+            f"fractions must be three shares above 0 with a sum of 1, got {tuple(fractions)}"
+        )

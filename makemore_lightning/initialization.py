@@ -97,7 +97,9 @@ def find_scheme(name: str) -> Scheme:
         InputError: If the name is unknown; the message lists the names.
     """
     if name not in SCHEMES:
-        raise InputError(f"init={name!r} is no initialization scheme; there are: {', '.join(SCHEMES)}")
+        raise InputError(
+            f"init={name!r} is no initialization scheme; there are: {', '.join(SCHEMES)}"
+        )
     return SCHEMES[name]
 
 
@@ -111,7 +113,11 @@ def activation_gain(activation: nn.Module) -> float:
         >>> round(activation_gain(nn.Tanh()), 4), round(activation_gain(nn.GELU()), 4)
         (1.6667, 1.5335)
     """
-    name = "leaky_relu" if isinstance(activation, nn.LeakyReLU) else type(activation).__name__.lower()
+    name = (
+        "leaky_relu"
+        if isinstance(activation, nn.LeakyReLU)
+        else type(activation).__name__.lower()
+    )
     try:
         return nn.init.calculate_gain(name, getattr(activation, "negative_slope", None))  # type: ignore[arg-type]
     except ValueError:
@@ -158,7 +164,9 @@ def initialize(
     scaled.mul_(scheme.head_scale if head_scale is None else head_scale)
 
 
-def _fill_normal(layer: nn.Linear, weight_std: float, bias_std: float, generator: Generator | None) -> None:
+def _fill_normal(
+    layer: nn.Linear, weight_std: float, bias_std: float, generator: Generator | None
+) -> None:
     weight = torch.randn(layer.in_features, layer.out_features, generator=generator)
     layer.weight.copy_(weight.T * weight_std)
     if layer.bias is None:

@@ -41,19 +41,31 @@ class LastCheckpoint(Checkpoint):
         for callback in trainer.checkpoint_callbacks:
             if folder := getattr(callback, "dirpath", None):
                 return Path(folder) / "last.ckpt"
-        return Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        return (
+            Path(trainer.log_dir or trainer.default_root_dir)
+            / "checkpoints"
+            / "last.ckpt"
+        )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._step = trainer.global_step
         self._saved_step = self._stop_signal = None
         # Several ranks must stop at the same batch, which Lightning's own handlers ensure.
         # Python can set signal handlers in the main thread only.
-        if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
+        if (
+            trainer.world_size == 1
+            and threading.current_thread() is threading.main_thread()
+        ):
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._handlers[number] = signal.signal(number, self._on_signal)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         previous, self._step = self._step, trainer.global_step
         if self._step == previous:
@@ -75,12 +87,18 @@ class LastCheckpoint(Checkpoint):
         if self._step != self._saved_step:
             self._save(trainer)
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         self._restore_handlers()
         if isinstance(exception, SIGTERMException) and self._stop_signal is not None:
             exception.code = 128 + self._stop_signal
         if self._saved_step is not None:
-            log.warning("Stopped. Go on after step %d with: --ckpt_path %s", self._saved_step, self.path(trainer))
+            log.warning(
+                "Stopped. Go on after step %d with: --ckpt_path %s",
+                self._saved_step,
+                self.path(trainer),
+            )
 
     def _save(self, trainer: Trainer) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]  set by a connector

@@ -38,7 +38,9 @@ class LowOverheadModule(LightningModule):
         else:
             super().__setattr__(name, value)
 
-    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+    def optimizer_zero_grad(
+        self, epoch: int, batch_idx: int, optimizer: Optimizer
+    ) -> None:
         # Optimizer.zero_grad would open a profiler record.
         for group in optimizer.param_groups:
             for parameter in group["params"]:

@@ -13,7 +13,18 @@ from makemore_lightning.initialization import activation_gain, find_scheme, init
 Layer = TypeVar("Layer", bound=nn.Module)
 
 ACTIVATIONS = (
-    *("CELU", "ELU", "GELU", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "LogSigmoid", "Mish", "ReLU"),
+    *(
+        "CELU",
+        "ELU",
+        "GELU",
+        "Hardsigmoid",
+        "Hardswish",
+        "Hardtanh",
+        "LeakyReLU",
+        "LogSigmoid",
+        "Mish",
+        "ReLU",
+    ),
     *("ReLU6", "SELU", "SiLU", "Sigmoid", "Softplus", "Softsign", "Tanh"),
 )
 """The element-wise activations of `torch.nn` that have no required argument and no parameter."""
@@ -73,18 +84,34 @@ class MLP(nn.Module):
         sizes = [block_size * embedding_dim, *hidden_sizes]
         _check_sizes(vocab_size, block_size, embedding_dim, *hidden_sizes)
         if not 0 < batchnorm_momentum <= 1:
-            raise InputError(f"batchnorm_momentum must be above 0 and at most 1, got {batchnorm_momentum}")
+            raise InputError(
+                f"batchnorm_momentum must be above 0 and at most 1, got {batchnorm_momentum}"
+            )
         scheme = find_scheme(init)
         self.embedding = _without_init(nn.Embedding, vocab_size, embedding_dim)
         self.flatten = nn.Flatten()
         self.hidden = nn.Sequential()
         for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
-            self.hidden.add_module(f"linear{i}", _without_init(nn.Linear, fan_in, fan_out, bias=not batchnorm))
+            self.hidden.add_module(
+                f"linear{i}",
+                _without_init(nn.Linear, fan_in, fan_out, bias=not batchnorm),
+            )
             if batchnorm:
-                self.hidden.add_module(f"batchnorm{i}", nn.BatchNorm1d(fan_out, momentum=batchnorm_momentum))
-            self.hidden.add_module(f"{activation.lower()}{i}", make_activation(activation))
-        self.head = _without_init(nn.Linear, sizes[-1], vocab_size, bias=not head_batchnorm)
-        self.head_norm = nn.BatchNorm1d(vocab_size, momentum=batchnorm_momentum) if head_batchnorm else None
+                self.hidden.add_module(
+                    f"batchnorm{i}",
+                    nn.BatchNorm1d(fan_out, momentum=batchnorm_momentum),
+                )
+            self.hidden.add_module(
+                f"{activation.lower()}{i}", make_activation(activation)
+            )
+        self.head = _without_init(
+            nn.Linear, sizes[-1], vocab_size, bias=not head_batchnorm
+        )
+        self.head_norm = (
+            nn.BatchNorm1d(vocab_size, momentum=batchnorm_momentum)
+            if head_batchnorm
+            else None
+        )
         initialize(
             self.embedding,
             [layer for layer in self.hidden if isinstance(layer, nn.Linear)],
@@ -98,7 +125,9 @@ class MLP(nn.Module):
 
     def forward(self, contexts: Tensor) -> Tensor:
         """Maps contexts `(N, block_size)` of ids to logits `(N, vocab_size)`."""
-        embedded = self.flatten(self.embedding(contexts))  # (N, block_size * embedding_dim)
+        embedded = self.flatten(
+            self.embedding(contexts)
+        )  # (N, block_size * embedding_dim)
         logits = self.head(self.hidden(embedded))  # (N, vocab_size)
         return logits if self.head_norm is None else self.head_norm(logits)
 
@@ -113,15 +142,21 @@ def make_activation(name: str) -> nn.Module:
         InputError: If the name is not in `ACTIVATIONS`; the message lists them.
     """
     if name not in ACTIVATIONS:
-        raise InputError(f"activation={name!r} is not among those of torch.nn offered here: {', '.join(ACTIVATIONS)}")
+        raise InputError(
+            f"activation={name!r} is not among those of torch.nn offered here: {', '.join(ACTIVATIONS)}"
+        )
     return getattr(nn, name)()
 
 
-def _without_init(layer_class: Callable[..., Layer], *arguments: object, **options: object) -> Layer:
+def _without_init(
+    layer_class: Callable[..., Layer], *arguments: object, **options: object
+) -> Layer:
     """Builds a layer with uninitialized parameters: only the scheme may draw random numbers, in the notes' order."""
     return skip_init(layer_class, *arguments, **options)  # type: ignore[arg-type,return-value]
 
 
 def _check_sizes(*sizes: int) -> None:
     if min(sizes) < 1:
-        raise InputError(f"vocab_size, block_size, embedding_dim and hidden_sizes must be 1 or more, got {sizes}")
+        raise InputError(
+            f"vocab_size, block_size, embedding_dim and hidden_sizes must be 1 or more, got {sizes}"
+        )

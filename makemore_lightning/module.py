@@ -6,7 +6,11 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
+from lightning.pytorch.cli import (
+    LRSchedulerCallable,
+    OptimizerCallable,
+    ReduceLROnPlateau,
+)
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -141,10 +145,16 @@ class MakemoreModule(LowOverheadModule):
         Raises:
             InputError: If the data has another block size, or another vocabulary and the run is a fit.
         """
-        vocabulary, block_size = Vocabulary(checkpoint["vocabulary"]), checkpoint["block_size"]
+        vocabulary, block_size = (
+            Vocabulary(checkpoint["vocabulary"]),
+            checkpoint["block_size"],
+        )
         trainer = self._trainer
         data = getattr(trainer, "datamodule", None)
-        if data is not None and (data.vocabulary, data.block_size) != (vocabulary, block_size):
+        if data is not None and (data.vocabulary, data.block_size) != (
+            vocabulary,
+            block_size,
+        ):
             is_fit = trainer is not None and trainer.state.fn == "fit"
             if is_fit or data.block_size != block_size:
                 raise InputError(
@@ -152,7 +162,10 @@ class MakemoreModule(LowOverheadModule):
                     f"data of {data.block_size} and {data.vocabulary.characters!r}; give the data it was trained on."
                 )
             data.vocabulary = vocabulary
-        if not hasattr(self, "network") or (self.vocabulary, self.block_size) != (vocabulary, block_size):
+        if not hasattr(self, "network") or (self.vocabulary, self.block_size) != (
+            vocabulary,
+            block_size,
+        ):
             self.build(vocabulary, block_size)
 
     # Steps
@@ -165,7 +178,9 @@ class MakemoreModule(LowOverheadModule):
         self._logged_step = -1
         if self._default_schedule is None:
             return
-        milestones = sorted(self._default_schedule.milestones)  # after a resume, those of the checkpoint
+        milestones = sorted(
+            self._default_schedule.milestones
+        )  # after a resume, those of the checkpoint
         middle = self._middle_step()
         if milestones != [middle]:
             log.warning(
@@ -208,13 +223,21 @@ class MakemoreModule(LowOverheadModule):
         for logger in self.loggers:
             if isinstance(logger, TensorBoardLogger) and result is not None:
                 metrics = {"final/val_loss": float(result)}
-                logger.log_hyperparams(self._hparams_row(), metrics, self._validated_step)
+                logger.log_hyperparams(
+                    self._hparams_row(), metrics, self._validated_step
+                )
 
     def _hparams_row(self) -> dict[str, Any]:
         optimizer = self.trainer.optimizers[0]
         settings = {**getattr(self.trainer.datamodule, "hparams", {}), **self.hparams}  # type: ignore[attr-defined]
-        row = {name: value for name, value in settings.items() if not name.startswith("_")}
-        return {**row, "optimizer": type(optimizer).__name__, "lr": optimizer.defaults["lr"]}
+        row = {
+            name: value for name, value in settings.items() if not name.startswith("_")
+        }
+        return {
+            **row,
+            "optimizer": type(optimizer).__name__,
+            "lr": optimizer.defaults["lr"],
+        }
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate(batch)
@@ -237,8 +260,12 @@ class MakemoreModule(LowOverheadModule):
         values = self.eval_metrics.compute()
         self.eval_metrics.reset()
         self._validated_step = self.trainer.global_step
-        self.log_dict({f"{split}/{name}": value for name, value in values.items()}, sync_dist=True)
-        self.log(f"{split}_loss", values["loss"], prog_bar=True, logger=False, sync_dist=True)
+        self.log_dict(
+            {f"{split}/{name}": value for name, value in values.items()}, sync_dist=True
+        )
+        self.log(
+            f"{split}_loss", values["loss"], prog_bar=True, logger=False, sync_dist=True
+        )
 
     def predict_step(self, batch: SampleRequest, batch_idx: int) -> list[str]:
         return sample_names(self.network, self.vocabulary, self.block_size, batch)
@@ -251,16 +278,26 @@ class MakemoreModule(LowOverheadModule):
         else:
             optimizer = self._make_optimizer(self.parameters())
         if self._make_scheduler is None:
-            self._default_schedule = MultiStepLR(optimizer, milestones=[self._middle_step()], gamma=0.1)
-            default: dict[str, Any] = {"scheduler": self._default_schedule, "interval": "step"}
+            self._default_schedule = MultiStepLR(
+                optimizer, milestones=[self._middle_step()], gamma=0.1
+            )
+            default: dict[str, Any] = {
+                "scheduler": self._default_schedule,
+                "interval": "step",
+            }
             return {"optimizer": optimizer, "lr_scheduler": default}  # type: ignore[typeddict-item]
         scheduler = self._make_scheduler(optimizer)
-        schedule: dict[str, Any] = {"scheduler": scheduler, "interval": self._lr_interval}
+        schedule: dict[str, Any] = {
+            "scheduler": scheduler,
+            "interval": self._lr_interval,
+        }
         if isinstance(scheduler, ReduceLROnPlateau):
             # Monitors a validation metric, which is not available at every step.
             schedule.update(monitor=scheduler.monitor, interval="epoch", strict=False)
         return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[typeddict-item]
 
     def _middle_step(self) -> int:
-        steps = min(self.trainer.estimated_stepping_batches, sys.maxsize)  # infinite without max_steps and max_epochs
+        steps = min(
+            self.trainer.estimated_stepping_batches, sys.maxsize
+        )  # infinite without max_steps and max_epochs
         return max(1, int(steps) // 2)

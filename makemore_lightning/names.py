@@ -84,7 +84,9 @@ def _embedded_file() -> Path:
         path = folder / "data" / "names.txt"
         if path.is_file():
             return path
-    raise FileNotFoundError(f"data/names.txt is neither in {package} nor beside it: the installation is incomplete")
+    raise FileNotFoundError(
+        f"data/names.txt is neither in {package} nor beside it: the installation is incomplete"
+    )
 
 
 def _cached_file(url: str) -> Path:
@@ -156,7 +158,9 @@ def _check_characters(name: str, location: str) -> None:
         )
     categories = {unicodedata.category(character) for character in name}
     if categories & CONTROL_CATEGORIES:
-        raise InputError(f"{location}: the name {name!r} contains a control character. Expected one name a line.")
+        raise InputError(
+            f"{location}: the name {name!r} contains a control character. Expected one name a line."
+        )
 
 
 def _decode(path: Path) -> str:
@@ -168,7 +172,9 @@ def _decode(path: Path) -> str:
         raise InputError(
             f"{path}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x}). Save the file as UTF-8."
         ) from None
-    text = text.replace("\r\n", "\n").replace("\r", "\n")  # line breaks of Windows and of old Macs
+    text = text.replace("\r\n", "\n").replace(
+        "\r", "\n"
+    )  # line breaks of Windows and of old Macs
     # An accent is a character of its own or part of its letter: NFC makes both the same name.
     return unicodedata.normalize("NFC", text)
 
@@ -180,4 +186,9 @@ def _warn_about_cleaning(path: Path, raw_lines: list[str], stripped: list[str]) 
     pairs = zip(raw_lines, stripped, strict=True)
     spaced = sum(raw != name for raw, name in pairs if name)
     if blank or spaced:
-        log.warning("%s: skipped %d blank lines and stripped the space around %d names.", path, blank, spaced)
+        log.warning(
+            "%s: skipped %d blank lines and stripped the space around %d names.",
+            path,
+            blank,
+            spaced,
+        )

@@ -6,7 +6,13 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 
 class StepProgress(ProgressBar):
@@ -25,7 +31,9 @@ class StepProgress(ProgressBar):
         self._next_refresh = 0.0
         self._enabled = True
         self._progress: Progress | None = None
-        self._loss: dict[str, Any] = {}  # detached by Lightning; converted to a float only when displayed
+        self._loss: dict[
+            str, Any
+        ] = {}  # detached by Lightning; converted to a float only when displayed
 
     def disable(self) -> None:
         self._enabled = False
@@ -52,7 +60,12 @@ class StepProgress(ProgressBar):
         self._progress.start()
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         if self._progress is not None and time.monotonic() >= self._next_refresh:
             self._refresh(trainer, self._progress, outputs)
@@ -60,10 +73,14 @@ class StepProgress(ProgressBar):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._stop(trainer)
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         self._stop(trainer)
 
-    def _refresh(self, trainer: Trainer, progress: Progress, outputs: Any = None) -> None:
+    def _refresh(
+        self, trainer: Trainer, progress: Progress, outputs: Any = None
+    ) -> None:
         time_of_refresh = time.monotonic()
         self._next_refresh = time_of_refresh + self._interval
         first_step, start_time = self._start
@@ -72,8 +89,15 @@ class StepProgress(ProgressBar):
         if isinstance(outputs, dict) and "loss" in outputs:
             self._loss = {"loss": outputs["loss"]}
         metrics = {**self._loss, **trainer.progress_bar_metrics}
-        text = "  ".join(f"{name} {float(value):.4f}" for name, value in metrics.items())
-        progress.update(self._task, completed=trainer.global_step, rate=f"{rate:.0f} steps/s", metrics=text)
+        text = "  ".join(
+            f"{name} {float(value):.4f}" for name, value in metrics.items()
+        )
+        progress.update(
+            self._task,
+            completed=trainer.global_step,
+            rate=f"{rate:.0f} steps/s",
+            metrics=text,
+        )
         progress.refresh()
 
     def _stop(self, trainer: Trainer) -> None:

@@ -28,11 +28,15 @@ def load_checkpoint(path: str | None) -> Checkpoint | None:
     if path is None:
         return None
     if not Path(path).is_file():
-        raise InputError(f"--ckpt_path {path}: no such file. A run keeps its own in RUN/checkpoints/last.ckpt")
+        raise InputError(
+            f"--ckpt_path {path}: no such file. A run keeps its own in RUN/checkpoints/last.ckpt"
+        )
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def refuse_other_arguments(section: str, requested: Arguments, trained: Arguments) -> None:
+def refuse_other_arguments(
+    section: str, requested: Arguments, trained: Arguments
+) -> None:
     """Checks that training continues with the network and the data of the checkpoint.
 
     Args:
@@ -44,9 +48,16 @@ def refuse_other_arguments(section: str, requested: Arguments, trained: Argument
         InputError: If arguments differ; the message lists them.
     """
     shared = [name for name in trained if name in requested]
-    differing = [name for name in shared if _comparable(requested[name]) != _comparable(trained[name])]
+    differing = [
+        name
+        for name in shared
+        if _comparable(requested[name]) != _comparable(trained[name])
+    ]
     if differing:
-        differences = [f"{section}.{name}={trained[name]!r} and not {requested[name]!r}" for name in differing]
+        differences = [
+            f"{section}.{name}={trained[name]!r} and not {requested[name]!r}"
+            for name in differing
+        ]
         raise InputError(
             f"the checkpoint was trained with {', '.join(differences)}; give the config and the arguments of its run"
         )
@@ -57,7 +68,9 @@ def _comparable(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def logger_arguments_to_continue(logger: Any, ckpt_path: str, checkpoint: Checkpoint) -> Arguments:
+def logger_arguments_to_continue(
+    logger: Any, ckpt_path: str, checkpoint: Checkpoint
+) -> Arguments:
     """Computes the TensorBoardLogger arguments that append to the log folder of a checkpoint's run.
 
     Args:
@@ -78,7 +91,9 @@ def logger_arguments_to_continue(logger: Any, ckpt_path: str, checkpoint: Checkp
     return {"version": run.name, "purge_step": checkpoint["global_step"]}
 
 
-def training_data_arguments(data: Any, defaults: Any, checkpoint: Checkpoint) -> Arguments:
+def training_data_arguments(
+    data: Any, defaults: Any, checkpoint: Checkpoint
+) -> Arguments:
     """Selects the data arguments that an evaluation takes over from the training.
 
     Args:
@@ -90,5 +105,7 @@ def training_data_arguments(data: Any, defaults: Any, checkpoint: Checkpoint) ->
         Name and value of each argument to replace.
     """
     trained = checkpoint.get("datamodule_hyper_parameters", {})
-    unchanged = [name for name in trained if name in data and data[name] == defaults[name]]
+    unchanged = [
+        name for name in trained if name in data and data[name] == defaults[name]
+    ]
     return {name: trained[name] for name in unchanged}

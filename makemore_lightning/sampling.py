@@ -41,7 +41,9 @@ class SampleRequest:
 
 
 @torch.no_grad()
-def sample_names(network: nn.Module, vocabulary: Vocabulary, block_size: int, request: SampleRequest) -> list[str]:
+def sample_names(
+    network: nn.Module, vocabulary: Vocabulary, block_size: int, request: SampleRequest
+) -> list[str]:
     """Draws names character by character, all names in one batch.
 
     Args:

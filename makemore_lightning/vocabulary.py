@@ -33,8 +33,12 @@ class Vocabulary:
     characters: str
 
     def __post_init__(self) -> None:
-        if not self.characters.startswith(END) or len(set(self.characters)) < len(self.characters):
-            raise InputError(f'a vocabulary starts with "{END}" and holds each character once, got {self.characters!r}')
+        if not self.characters.startswith(END) or len(set(self.characters)) < len(
+            self.characters
+        ):
+            raise InputError(
+                f'a vocabulary starts with "{END}" and holds each character once, got {self.characters!r}'
+            )
 
     @classmethod
     def from_names(cls, names: Iterable[str]) -> "Vocabulary":

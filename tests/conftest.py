@@ -41,7 +41,9 @@ def golden() -> dict[str, Any]:
 def _shared(name: str) -> Path:
     path = SHARED / name
     if not path.is_file():
-        pytest.skip(f"{path} does not exist; the reference values are not part of the repository")
+        pytest.skip(
+            f"{path} does not exist; the reference values are not part of the repository"
+        )
     return path
 
 
@@ -56,7 +58,7 @@ def few_names(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def without_pictures() -> Iterator[None]:
-    """Spares the fits of a file the seconds that it takes to draw what no test of it looks at."""
+    """Leaves out the pictures of the fits of a test file, which take seconds to draw."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("callbacks._fit.Fit._draw", lambda *_: None)
+        patch.setattr("callbacks.report.reporter.Reporter.draw", lambda *_: None)
         yield

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from torch import Tensor
@@ -33,6 +34,8 @@ class Item(NamedTuple):
     values: Tensor
     """Strided, at least one value."""
     with_histogram: bool
+    on_host: bool
+    """Whether the values can be read without waiting for a device."""
 
 
 class Pair(NamedTuple):
@@ -67,18 +70,34 @@ class Accumulator(Generic[Key]):
         """Measures a tensor that may be overwritten later."""
         self.add_all([(key, statistic, values)])
 
-    def add_all(self, items: Iterable[tuple[Key, MomentsOf | HistogramOf, Tensor]], stable: bool = False) -> None:
+    def add_all(
+        self,
+        items: Iterable[tuple[Key, MomentsOf | HistogramOf, Tensor]],
+        stable: bool = False,
+    ) -> None:
         """Measures tensors. Small ones wait, as copies, so that all of a step are measured together.
 
         Args:
             items: Key, statistic and tensor.
             stable: Whether the tensors are not overwritten before `results`, so that they need no copies.
         """
-        checked = (self._item(key, values, isinstance(statistic, HistogramOf)) for key, statistic, values in items)
-        prepared = [item for item in checked if item is not None]
+        prepared: list[Item] = []
+        for key, statistic, values in items:
+            item = self.attempt(
+                [key],
+                partial(self._item, key, values, isinstance(statistic, HistogramOf)),
+            )
+            if item is not None:
+                prepared.append(item)
         small = [item for item in prepared if item.values.numel() <= SMALL]
-        copies = [item.values for item in small] if stable else copy_together([item.values for item in small])
-        self._waiting += (item._replace(values=copy) for item, copy in zip(small, copies, strict=True))
+        copies = (
+            [item.values for item in small]
+            if stable
+            else copy_together([item.values for item in small])
+        )
+        self._waiting += (
+            item._replace(values=copy) for item, copy in zip(small, copies, strict=True)
+        )
         self._waiting_values += sum(item.values.numel() for item in small)
         self._measure([item for item in prepared if item.values.numel() > SMALL])
         if self._waiting_values > WAITING:
@@ -91,19 +110,27 @@ class Accumulator(Generic[Key]):
             items: Key, tensor after the change and tensor before it.
         """
         for group in _groups_of_pairs(items):
-            changes = [(pair.key, MomentsOf(), widened(pair.after) - widened(pair.before)) for pair in group]
+            changes = [
+                (pair.key, MomentsOf(), widened(pair.after) - widened(pair.before))
+                for pair in group
+            ]
             self.add_all(changes, stable=True)
 
-    def add_saturation(self, key: Key, statistic: SaturationOf, region: FlatRegion, values: Tensor) -> None:
+    def add_saturation(
+        self, key: Key, statistic: SaturationOf, region: FlatRegion, values: Tensor
+    ) -> None:
         """Counts the saturated values of a layer's output, or of its input where that decides."""
         if not values.numel() or key in self.skipped:
             return
+        check_values(values)
         values = units_last(values, statistic.unit_dim)
         if is_readable(values):
             self._pool(key, count_saturated(values, region.test, statistic.keep_map))
         else:
             place = key, values.shape[-1]
-            counts = count_on_device(values, region.test, statistic.keep_map and not self._has_map(key))
+            counts = count_on_device(
+                values, region.test, statistic.keep_map and not self._has_map(key)
+            )
             if place in self._saturations:
                 self._saturations[place].add(counts)
             else:
@@ -130,51 +157,69 @@ class Accumulator(Generic[Key]):
     def results(self) -> dict[Key, Any]:
         """Copies what is on devices to the CPU, in one transfer a device, and returns all results by key."""
         self._measure_waiting()
-        pending: list[tuple[Any, Callable[[Sequence[Tensor]], Iterable[tuple[Key, Any]]]]] = [
+        pending: list[
+            tuple[Any, Callable[[Sequence[Tensor]], Iterable[tuple[Key, Any]]]]
+        ] = [
             *((chunk, _pool_of(keys, chunk)) for keys, chunk in self._chunks),
-            *((counts, _value_of(key, counts)) for (key, _), counts in self._saturations.items()),
+            *(
+                (counts, _value_of(key, counts))
+                for (key, _), counts in self._saturations.items()
+            ),
         ]
         sources = [source.tensors() for source, _ in pending]
-        copies = iter(copy_to_host([tensor for tensors in sources for tensor in tensors]))
+        copies = iter(
+            copy_to_host([tensor for tensors in sources for tensor in tensors])
+        )
         for tensors, (_, read) in zip(sources, pending, strict=True):
             for key, result in read([next(copies) for _ in tensors]):
                 self._pool(key, result)
         self._chunks, self._saturations = [], {}
-        return {key: result for key, result in self._results.items() if key not in self.failures}
+        return {
+            key: result
+            for key, result in self._results.items()
+            if key not in self.failures
+        }
 
     def _item(self, key: Key, values: Tensor, with_histogram: bool) -> Item | None:
-        """Prepares a tensor; pools the zeros that a sparse one does not store. Returns None if nothing is left.
-
-        Raises:
-            TypeError: Of a tensor on the meta device, which has no values.
-        """
+        """Prepares a tensor; pools the zeros that a sparse one does not store. Returns None if nothing is left."""
         if key in self.skipped:
             return None
-        if values.is_meta:
-            raise TypeError("a tensor on the meta device has no values")
+        check_values(values)
         if values.is_sparse:
             stored = values.detach().coalesce().values()
             if missing := values.numel() - stored.numel():
-                self._pool(key, Histogram.of_zeros(missing) if with_histogram else Moments(missing, low=0.0, high=0.0))
+                self._pool(
+                    key,
+                    Histogram.of_zeros(missing)
+                    if with_histogram
+                    else Moments(missing, low=0.0, high=0.0),
+                )
             values = stored
-        return Item(key, plain(values), with_histogram) if values.numel() else None
+        if not values.numel():
+            return None
+        return Item(key, plain(values), with_histogram, is_readable(values))
 
     def _measure_waiting(self) -> None:
         items, self._waiting, self._waiting_values = self._waiting, [], 0
         self._measure(items)
 
     def _measure(self, items: Sequence[Item]) -> None:
-        readable = [is_readable(item.values) for item in items]
         for with_histogram in (True, False):
-            for on_host, measure in ((True, self._measure_on_host), (False, self._reduce_on_device)):
-                group = [
-                    item
-                    for item, host in zip(items, readable, strict=True)
-                    if item.with_histogram == with_histogram and host == on_host
-                ]
-                self._attempt(measure, group)
+            for on_host in (True, False):
+                measure = self._measure_on_host if on_host else self._reduce_on_device
+                chosen = (with_histogram, on_host)
+                self._attempt(
+                    measure,
+                    [
+                        item
+                        for item in items
+                        if (item.with_histogram, item.on_host) == chosen
+                    ],
+                )
 
-    def _attempt(self, measure: Callable[[Sequence[Item]], None], group: Sequence[Item]) -> None:
+    def _attempt(
+        self, measure: Callable[[Sequence[Item]], None], group: Sequence[Item]
+    ) -> None:
         """Measures a group; if that raises, each item alone, so that only those that raise have no result."""
         if not group:
             return
@@ -188,7 +233,9 @@ class Accumulator(Generic[Key]):
                 self._attempt(measure, [item])
 
     def _measure_on_host(self, group: Sequence[Item]) -> None:
-        results = measure_together([item.values for item in group], group[0].with_histogram)
+        results = measure_together(
+            [item.values for item in group], group[0].with_histogram
+        )
         for item, result in zip(group, results, strict=True):
             self._pool(item.key, result)
 
@@ -198,31 +245,47 @@ class Accumulator(Generic[Key]):
             items = [item for item in group if item.values.device == device]
             keys = [item.key for item in items]
             chunks = chunks_of([item.values for item in items])
-            reduced += [(keys, reduce_chunk(chunk, group[0].with_histogram)) for chunk in chunks]
+            reduced += [
+                (keys, reduce_chunk(chunk, group[0].with_histogram)) for chunk in chunks
+            ]
         self._chunks += reduced
 
     def _pool(self, key: Key, result: Any) -> None:
-        self._results[key] = self._results[key] + result if key in self._results else result
+        self._results[key] = (
+            self._results[key] + result if key in self._results else result
+        )
 
     def _has_map(self, key: Key) -> bool:
         return any(place[0] == key for place in self._saturations)
 
 
-def _pool_of(keys: Sequence[Key], chunk: ChunkSums) -> Callable[[Sequence[Tensor]], Iterable[tuple[Key, Any]]]:
-    return lambda copies: ((keys[index], result) for index, result in pool_chunk(chunk, copies))
+def _pool_of(
+    keys: Sequence[Key], chunk: ChunkSums
+) -> Callable[[Sequence[Tensor]], Iterable[tuple[Key, Any]]]:
+    return lambda copies: (
+        (keys[index], result) for index, result in pool_chunk(chunk, copies)
+    )
 
 
-def _value_of(key: Key, counts: DeviceSaturation) -> Callable[[Sequence[Tensor]], Iterable[tuple[Key, Any]]]:
+def _value_of(
+    key: Key, counts: DeviceSaturation
+) -> Callable[[Sequence[Tensor]], Iterable[tuple[Key, Any]]]:
     return lambda copies: [(key, counts.value(copies))]
 
 
-def _groups_of_pairs(items: Iterable[tuple[Any, Tensor, Tensor]]) -> Iterator[list[Pair]]:
+def _groups_of_pairs(
+    items: Iterable[tuple[Any, Tensor, Tensor]],
+) -> Iterator[list[Pair]]:
     """Cuts pairs into flat pieces and groups them, so that the differences of a group need little memory."""
     group: list[Pair] = []
     total = 0
     for key, after, before in items:
         limit = DIFFERENCES if is_readable(after) else CHUNK
-        pieces = zip(plain(after).reshape(-1).split(limit), plain(before).reshape(-1).split(limit), strict=True)
+        pieces = zip(
+            plain(after).reshape(-1).split(limit),
+            plain(before).reshape(-1).split(limit),
+            strict=True,
+        )
         for pair in (Pair(key, *piece) for piece in pieces):
             if group and total + pair.after.numel() > limit:
                 yield group
@@ -231,3 +294,13 @@ def _groups_of_pairs(items: Iterable[tuple[Any, Tensor, Tensor]]) -> Iterator[li
             total += pair.after.numel()
     if group:
         yield group
+
+
+def check_values(values: Tensor) -> None:
+    """Refuses a tensor that has no values to measure.
+
+    Raises:
+        TypeError: Of a tensor on the meta device.
+    """
+    if values.is_meta:
+        raise TypeError("a tensor on the meta device has no values")

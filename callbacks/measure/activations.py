@@ -33,11 +33,16 @@ DEFAULTS: dict[str, Mapping[str, float]] = {
 }
 """Activations of `torch.nn`, with the arguments that decide where their slope is small."""
 
-FUNCTIONS = {kind.lower(): kind for kind in DEFAULTS} | {"leaky_relu": "LeakyReLU", "relu6": "Hardtanh"}
+FUNCTIONS = {kind.lower(): kind for kind in DEFAULTS} | {
+    "leaky_relu": "LeakyReLU",
+    "relu6": "Hardtanh",
+}
 """Activations among the functions of torch and the methods of tensors, by function name."""
 
 FOREIGN = {
-    "GELU": re.compile(r"(new|fast|quick|accurate|clipped|pytorch)?gelu(activation|tanh)?"),
+    "GELU": re.compile(
+        r"(new|fast|quick|accurate|clipped|pytorch)?gelu(activation|tanh)?"
+    ),
     "SiLU": re.compile(r"(silu|swish)(activation)?"),
     "Mish": re.compile(r"mish(activation)?"),
     "ReLU": re.compile(r"relu(squared|2)?(activation)?"),
@@ -68,11 +73,16 @@ def activation_of_module(module: nn.Module) -> Activation | None:
     for base in type(module).__mro__:
         if base.__module__.startswith("torch.nn.") and base.__name__ in DEFAULTS:
             names = DEFAULTS[base.__name__]
-            return Activation(base.__name__, {name: getattr(module, name) for name in names})
+            return Activation(
+                base.__name__, {name: getattr(module, name) for name in names}
+            )
     if any(True for _ in module.children()) or any(True for _ in module.parameters()):
         return None
     class_name = type(module).__name__.lower()
-    kind = next((kind for kind, pattern in FOREIGN.items() if pattern.fullmatch(class_name)), None)
+    kind = next(
+        (kind for kind, pattern in FOREIGN.items() if pattern.fullmatch(class_name)),
+        None,
+    )
     return None if kind is None else Activation(kind, DEFAULTS[kind])
 
 
@@ -93,7 +103,9 @@ def function_name(function: Callable[..., Any]) -> str | None:
     return name if name in FUNCTIONS else None
 
 
-def activation_of_call(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> Activation:
+def activation_of_call(
+    name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]
+) -> Activation:
     """Returns the activation that a call of a function computes.
 
     Args:
@@ -107,4 +119,6 @@ def activation_of_call(name: str, arguments: Sequence[Any], keywords: Mapping[st
         values |= {"min_val": 0.0, "max_val": 6.0}
     else:
         values |= dict(zip(values, arguments[1:], strict=False))
-    return Activation(kind, values | {key: keywords[key] for key in values if key in keywords})
+    return Activation(
+        kind, values | {key: keywords[key] for key in values if key in keywords}
+    )

@@ -78,7 +78,10 @@ class Layout:
         return 2 ** (self.exponent - 1) - 1
 
 
-LAYOUTS = {torch.float32: Layout(torch.int32, 23, 8), torch.float64: Layout(torch.int64, 52, 11)}
+LAYOUTS = {
+    torch.float32: Layout(torch.int32, 23, 8),
+    torch.float64: Layout(torch.int64, 52, 11),
+}
 
 
 def bins_of_patterns(patterns: Patterns, layout: Layout) -> Patterns:
@@ -97,7 +100,11 @@ def bins_of_patterns(patterns: Patterns, layout: Layout) -> Patterns:
 def leading_bits(values: NDArray[np.floating]) -> NDArray[np.integer]:
     """Returns the signed patterns of contiguous float32 or float64 values, int16 or int32."""
     if values.dtype == np.float32:
-        upper_half = values.view(np.int16)[1::2] if np.little_endian else values.view(np.int16)[::2]
+        upper_half = (
+            values.view(np.int16)[1::2]
+            if np.little_endian
+            else values.view(np.int16)[::2]
+        )
         return upper_half >> (16 - 1 - 8 - STEP_BITS)
     return (values.view(np.int64) >> LAYOUTS[torch.float64].dropped).astype(np.int32)
 

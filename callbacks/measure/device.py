@@ -65,7 +65,11 @@ class ChunkSums(NamedTuple):
 
     def tensors(self) -> list[Tensor]:
         """Tensors to be copied to the CPU."""
-        return [tensor for tensor in (self.sums, self.counts, self.nonzero) if tensor is not None]
+        return [
+            tensor
+            for tensor in (self.sums, self.counts, self.nonzero)
+            if tensor is not None
+        ]
 
 
 def chunks_of(tensors: Sequence[Tensor]) -> Iterator[Chunk]:
@@ -111,14 +115,20 @@ def reduce_chunk(chunk: Chunk, with_histogram: bool) -> ChunkSums:
     sums = row_sums(chunk.rows)
     if not with_histogram:
         return ChunkSums(chunk.segments, sums, None, None)
-    return ChunkSums(chunk.segments, sums, bin_counts(chunk), chunk.rows.count_nonzero(1))
+    return ChunkSums(
+        chunk.segments, sums, bin_counts(chunk), chunk.rows.count_nonzero(1)
+    )
 
 
 def row_sums(rows: Tensor) -> Tensor:
     """Returns the `(rows, COLUMNS)` sums of `(rows, ROW)` values, without NaN and infinities."""
-    precise = torch.float32 if rows.device.type == "mps" else torch.float64  # MPS has no float64
+    precise = (
+        torch.float32 if rows.device.type == "mps" else torch.float64
+    )  # MPS has no float64
     invalid = (rows - rows).count_nonzero(1)
-    mean = rows.nan_to_num(0.0, 0.0, 0.0).sum(1, dtype=precise) / (ROW - invalid).clamp(min=1)
+    mean = rows.nan_to_num(0.0, 0.0, 0.0).sum(1, dtype=precise) / (ROW - invalid).clamp(
+        min=1
+    )
     deviations = (rows.to(precise) - mean[:, None]).nan_to_num(0.0, 0.0, 0.0)
     if rows.dtype == precise:
         low = rows.nan_to_num(math.inf, math.inf, math.inf).amin(1)
@@ -126,7 +136,9 @@ def row_sums(rows: Tensor) -> Tensor:
     else:  # the mean can be added again without loss
         low, high = (extreme + mean for extreme in torch.aminmax(deviations, dim=1))
     norm = row_norm(deviations, may_overflow=rows.dtype == precise)
-    return torch.stack([mean, deviations.sum(1), norm, low, high, invalid.to(precise)], dim=1)
+    return torch.stack(
+        [mean, deviations.sum(1), norm, low, high, invalid.to(precise)], dim=1
+    )
 
 
 def row_norm(deviations: Tensor, may_overflow: bool) -> Tensor:
@@ -157,7 +169,9 @@ def bin_counts(chunk: Chunk) -> Tensor:
     return counts.view(number, BINS + 1)[:, :BINS]
 
 
-def pool_chunk(chunk: ChunkSums, copies: Sequence[Tensor]) -> Iterator[tuple[int, Moments | Histogram]]:
+def pool_chunk(
+    chunk: ChunkSums, copies: Sequence[Tensor]
+) -> Iterator[tuple[int, Moments | Histogram]]:
     """Yields the number of each tensor and what was measured of it, or of a piece of it.
 
     Args:
@@ -173,7 +187,12 @@ def pool_chunk(chunk: ChunkSums, copies: Sequence[Tensor]) -> Iterator[tuple[int
             continue
         counts, nonzero = others
         places = (segment.rows.stop - segment.rows.start) * ROW
-        yield segment.index, Histogram.from_counts(moments, counts[place], places - int(nonzero[segment.rows].sum()))
+        yield (
+            segment.index,
+            Histogram.from_counts(
+                moments, counts[place], places - int(nonzero[segment.rows].sum())
+            ),
+        )
 
 
 def pool_rows(sums: NDArray[np.float64], size: int) -> Moments:
@@ -197,4 +216,6 @@ def pool_rows(sums: NDArray[np.float64], size: int) -> Moments:
     with np.errstate(over="ignore", invalid="ignore"):  # float64 beyond 1e154
         within = np.maximum(norm * norm - total * offsets, 0.0)
         between = counts * (means - mean) ** 2
-    return Moments(count, mean, float(within.sum() + between.sum()), lowest, highest, nonfinite)
+    return Moments(
+        count, mean, float(within.sum() + between.sum()), lowest, highest, nonfinite
+    )

@@ -51,7 +51,9 @@ def flat_region(activation: Activation | None, threshold: float) -> FlatRegion |
         return FlatRegion(lambda x: widened(x) <= cut, of_input=True)
     test = OUTPUTS[kind](arguments, threshold, slope)
     if kind in ("Hardtanh", "Threshold"):
-        return FlatRegion(test)  # limits are rounded to the type of the values, by the module and by the comparison
+        return FlatRegion(
+            test
+        )  # limits are rounded to the type of the values, by the module and by the comparison
     return FlatRegion(lambda h: test(widened(h)))
 
 

@@ -44,7 +44,9 @@ class Histogram:
     @classmethod
     def of(cls, values: Tensor) -> "Histogram":
         """Measures a CPU tensor of any floating point type, shape and strides, in one pass."""
-        patterns = PatternCounts(torch.float64 if values.dtype == torch.float64 else torch.float32)
+        patterns = PatternCounts(
+            torch.float64 if values.dtype == torch.float64 else torch.float32
+        )
         moments = Moments(*sum_pieces(values, patterns.add))
         bins, counts = patterns.bins()
         return cls(moments, bins, counts, patterns.zeros)
@@ -52,10 +54,17 @@ class Histogram:
     @classmethod
     def of_zeros(cls, count: int) -> "Histogram":
         """Returns the histogram of `count` zeros, at least one."""
-        return cls(Moments(count, low=0.0, high=0.0), np.array([AROUND_ZERO]), np.array([count]), count)
+        return cls(
+            Moments(count, low=0.0, high=0.0),
+            np.array([AROUND_ZERO]),
+            np.array([count]),
+            count,
+        )
 
     @classmethod
-    def from_counts(cls, moments: Moments, counts: NDArray[np.integer], zeros: int) -> "Histogram":
+    def from_counts(
+        cls, moments: Moments, counts: NDArray[np.integer], zeros: int
+    ) -> "Histogram":
         """Keeps the bins that are not empty of `(BINS,)` counts."""
         bins = np.flatnonzero(counts != 0)
         return cls(moments, bins, counts[bins].astype(np.int64), zeros)
@@ -90,7 +99,9 @@ class Histogram:
         counts = np.zeros(BINS, dtype=np.int64)
         counts[self.bins] = self.counts
         counts[other.bins] += other.counts
-        return Histogram.from_counts(self.moments + other.moments, counts, self.zeros + other.zeros)
+        return Histogram.from_counts(
+            self.moments + other.moments, counts, self.zeros + other.zeros
+        )
 
     def count_between(self, limits: ArrayLike) -> Floats:
         """Counts into other bins, with the values of a bin taken as evenly distributed over it.
@@ -103,7 +114,9 @@ class Histogram:
         """
         reach = np.asarray(limits, dtype=np.float64)[:, None] - self.left
         width = self.right - self.left
-        with np.errstate(over="ignore", invalid="ignore"):  # edges near the largest float64
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # edges near the largest float64
             fraction = (reach / np.where(width > 0, width, 1)).clip(0, 1)
         fraction[:, width == 0] = reach[:, width == 0] >= 0
         fraction[0, width == 0] = reach[0, width == 0] > 0
@@ -138,17 +151,25 @@ class PatternCounts:
     def add(self, piece: Tensor) -> None:
         """Counts a flat piece of values."""
         bits = piece.view(self.layout.integer)
-        patterns = torch.bitwise_right_shift(bits, self.layout.dropped).bitwise_and_(len(self.counts) - 1)
+        patterns = torch.bitwise_right_shift(bits, self.layout.dropped).bitwise_and_(
+            len(self.counts) - 1
+        )
         counts = torch.bincount(patterns, minlength=len(self.counts)).numpy()
-        if counts[0] or counts[self.layout.patterns]:  # patterns of +0 and -0, and of the smallest subnormals
+        if (
+            counts[0] or counts[self.layout.patterns]
+        ):  # patterns of +0 and -0, and of the smallest subnormals
             self.zeros += piece.numel() - int(torch.count_nonzero(piece))
         self.counts += counts
 
     def bins(self) -> tuple[Counts, Counts]:
         """Returns `(k,)` bin numbers, ascending, and `(k,)` counts; NaN and infinities are left out."""
         patterns = np.flatnonzero(self.counts != 0)
-        finite = patterns[(patterns & (self.layout.patterns - 1)) < self.layout.infinity]
-        counts = np.bincount(_bin_of_pattern(self.layout)[finite], self.counts[finite], BINS)
+        finite = patterns[
+            (patterns & (self.layout.patterns - 1)) < self.layout.infinity
+        ]
+        counts = np.bincount(
+            _bin_of_pattern(self.layout)[finite], self.counts[finite], BINS
+        )
         bins = np.flatnonzero(counts != 0)
         return bins, counts[bins].astype(np.int64)
 
@@ -157,5 +178,7 @@ class PatternCounts:
 def _bin_of_pattern(layout: Layout) -> Counts:
     """`(2 * patterns,)` bin of each unsigned pattern, positive numbers first."""
     unsigned = np.arange(2 * layout.patterns)
-    signed = np.where(unsigned < layout.patterns, unsigned, unsigned - 2 * layout.patterns)
+    signed = np.where(
+        unsigned < layout.patterns, unsigned, unsigned - 2 * layout.patterns
+    )
     return bins_of_patterns(signed, layout).astype(np.int64)

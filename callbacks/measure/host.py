@@ -45,20 +45,31 @@ class JoinedTensors:
         low = np.minimum.reduceat(self.values, self.starts)
         high = np.maximum.reduceat(self.values, self.starts)
         means = totals / self.sizes
-        with np.errstate(over="ignore", invalid="ignore"):  # NaN, infinities, float64 beyond 1e154
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # NaN, infinities, float64 beyond 1e154
             deviations = squares - totals * means
-            one_pass = np.isfinite(squares) & ((deviations >= CANCELLED * squares) | (low == high))
-        means = np.where(low == high, low, means)  # no spread at all, whatever the sums were rounded to
+            one_pass = np.isfinite(squares) & (
+                (deviations >= CANCELLED * squares) | (low == high)
+            )
+        means = np.where(
+            low == high, low, means
+        )  # no spread at all, whatever the sums were rounded to
         deviations[low == high] = 0.0
         columns = (self.sizes, means, deviations, low, high)
         rows = zip(*(column.tolist() for column in columns), strict=True)
         measured = (Moments(*row) for row in rows)
-        return [moments if simple else None for moments, simple in zip(measured, one_pass.tolist(), strict=True)]
+        return [
+            moments if simple else None
+            for moments, simple in zip(measured, one_pass.tolist(), strict=True)
+        ]
 
     def _sums(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Returns the sum of each tensor and that of its squares."""
         numbers = self.values.astype(np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):  # NaN, infinities, float64 beyond 1e154
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # NaN, infinities, float64 beyond 1e154
             totals = np.add.reduceat(numbers, self.starts)
             np.multiply(numbers, numbers, out=numbers)
             return totals, np.add.reduceat(numbers, self.starts)
@@ -74,7 +85,9 @@ class JoinedTensors:
         layout = LAYOUTS[self.tensors[0].dtype]
         keys = bins_of_patterns(leading_bits(self.values), layout).astype(np.int32)
         keys += np.repeat(np.arange(number, dtype=np.int32) * BINS, self.sizes)
-        counts: Counts = torch.bincount(torch.from_numpy(keys), minlength=number * BINS).numpy()
+        counts: Counts = torch.bincount(
+            torch.from_numpy(keys), minlength=number * BINS
+        ).numpy()
         filled = np.flatnonzero(counts != 0)
         boundaries = np.searchsorted(filled, np.arange(number + 1) * BINS)
         return filled % BINS, counts[filled], boundaries.tolist()
@@ -83,14 +96,20 @@ class JoinedTensors:
         """Measures the histogram of each tensor."""
         bins, counts, boundaries = self.bin_counts()
         near_zero = bool((bins == AROUND_ZERO).any())
-        zeros = np.add.reduceat(self.values == 0, self.starts, dtype=np.int64) if near_zero else 0 * self.sizes
+        zeros = (
+            np.add.reduceat(self.values == 0, self.starts, dtype=np.int64)
+            if near_zero
+            else 0 * self.sizes
+        )
         histograms: list[Histogram] = []
         for index, moments in enumerate(self.moments()):
             if moments is None:
                 histograms.append(Histogram.of(self.tensors[index]))
                 continue
             part = slice(boundaries[index], boundaries[index + 1])
-            histograms.append(Histogram(moments, bins[part], counts[part], int(zeros[index])))
+            histograms.append(
+                Histogram(moments, bins[part], counts[part], int(zeros[index]))
+            )
         return histograms
 
 
@@ -108,7 +127,10 @@ def measure_together(tensors: Sequence[Tensor], with_histogram: bool) -> list[An
         for index, result in zip(indices, measured, strict=True):
             results[index] = result
     single = Histogram.of if with_histogram else Moments.of
-    return [single(tensors[index]) if result is None else result for index, result in enumerate(results)]
+    return [
+        single(tensors[index]) if result is None else result
+        for index, result in enumerate(results)
+    ]
 
 
 def _groups(tensors: Sequence[Tensor]) -> list[list[int]]:

@@ -45,7 +45,11 @@ class Moments:
 
         None of fewer than two values, and of float64 values with squares out of range (beyond 1e154, below 1e-154).
         """
-        if self.count < 2 or not math.isfinite(self.squares) or (self.squares == 0 and self.low < self.high):
+        if (
+            self.count < 2
+            or not math.isfinite(self.squares)
+            or (self.squares == 0 and self.low < self.high)
+        ):
             return None
         return math.sqrt(self.squares / (self.count - 1))
 

@@ -52,7 +52,9 @@ def sum_pieces(values: Tensor, visit: Callable[[Tensor], None] | None = None) ->
     if not values.numel():
         return Sums(0, 0.0, 0.0, math.inf, -math.inf, 0)
     total, squares, low, high = 0.0, 0.0, math.inf, -math.inf
-    buffer = torch.empty(min(PIECE, values.numel()), dtype=torch.float64)  # a new one a piece would cost page faults
+    buffer = torch.empty(
+        min(PIECE, values.numel()), dtype=torch.float64
+    )  # a new one a piece would cost page faults
     with np.errstate(over="ignore", invalid="ignore"):  # float64 beyond 1e154
         for piece in split_into_pieces(values):
             lowest, highest = torch.aminmax(piece)
@@ -74,10 +76,19 @@ def _sums_of_finite_values(values: Tensor) -> Sums:
         return sum_pieces(finite)._replace(nonfinite=flat.numel() - finite.numel())
     # Finite float64 values whose sum is beyond the range of float64.
     low, high = torch.aminmax(flat)
-    return Sums(flat.numel(), float((flat / flat.numel()).sum()), math.inf, float(low), float(high), 0)
+    return Sums(
+        flat.numel(),
+        float((flat / flat.numel()).sum()),
+        math.inf,
+        float(low),
+        float(high),
+        0,
+    )
 
 
-def _finish(values: Tensor, total: float, squares: float, low: float, high: float) -> Sums:
+def _finish(
+    values: Tensor, total: float, squares: float, low: float, high: float
+) -> Sums:
     count = values.numel()
     mean = total / count
     if low == high:  # no spread at all, whatever the sums were rounded to

@@ -37,7 +37,9 @@ def is_readable(values: Tensor) -> bool:
         return values.device.type == "cpu" and not _simulating.get()
     while wrappers.is_functorch_wrapped_tensor(values):
         if wrappers.is_batchedtensor(values):
-            raise TypeError("a layer is called inside torch.func.vmap, where a tensor stands for many")
+            raise TypeError(
+                "a layer is called inside torch.func.vmap, where a tensor stands for many"
+            )
         values = wrappers.get_unwrapped(values)
     return False
 
@@ -48,7 +50,11 @@ def copy_together(tensors: Sequence[Tensor]) -> list[Tensor]:
         return [tensors[0].clone()]
     copies: list[Tensor] = list(tensors)
     for kind in {(tensor.device, tensor.dtype) for tensor in tensors}:
-        indices = [index for index, tensor in enumerate(tensors) if (tensor.device, tensor.dtype) == kind]
+        indices = [
+            index
+            for index, tensor in enumerate(tensors)
+            if (tensor.device, tensor.dtype) == kind
+        ]
         joined = torch.cat([tensors[index].reshape(-1) for index in indices])
         pieces = joined.split([tensors[index].numel() for index in indices])
         for index, piece in zip(indices, pieces, strict=True):
@@ -63,7 +69,9 @@ def copy_to_host(tensors: Sequence[Tensor]) -> list[Tensor]:
     for device in {tensors[index].device for index in pending}:
         indices = [index for index in pending if tensors[index].device == device]
         sources = [tensors[index] for index in indices]
-        for index, copied in zip(indices, unpack(transfer(pack(sources)), sources), strict=True):
+        for index, copied in zip(
+            indices, unpack(transfer(pack(sources)), sources), strict=True
+        ):
             copies[index] = copied
     return copies
 
@@ -93,6 +101,8 @@ def unpack(packed: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     tensors, start = [], 0
     for tensor in like:
         size = tensor.numel() * tensor.element_size()
-        tensors.append(packed[start : start + size].view(tensor.dtype).reshape(tensor.shape))
+        tensors.append(
+            packed[start : start + size].view(tensor.dtype).reshape(tensor.shape)
+        )
         start += size + -size % ALIGNMENT
     return tensors

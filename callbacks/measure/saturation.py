@@ -92,7 +92,13 @@ def count_saturated(values: Tensor, test: Test, keep_map: bool) -> Saturation:
         nonfinite += invalid
         always &= mask.reshape(-1, mask.shape[-1]).all(0)
     shades = map_of(values, test).numpy() if keep_map else None
-    return Saturation(saturated, values.numel() - nonfinite, nonfinite, {values.shape[-1]: always}, shades)
+    return Saturation(
+        saturated,
+        values.numel() - nonfinite,
+        nonfinite,
+        {values.shape[-1]: always},
+        shades,
+    )
 
 
 def _saturated_and_finite(piece: Tensor, test: Test) -> tuple[NDArray[np.bool_], int]:

@@ -55,13 +55,19 @@ def covers(statistic: Statistic, other: Statistic) -> bool:
         return True
     if isinstance(statistic, SaturationOf) and isinstance(other, SaturationOf):
         return statistic == other or statistic == replace(other, keep_map=True)
-    return statistic == other or (isinstance(statistic, HistogramOf) and isinstance(other, MomentsOf))
+    return statistic == other or (
+        isinstance(statistic, HistogramOf) and isinstance(other, MomentsOf)
+    )
 
 
 def result_as(statistic: Statistic, result: Any) -> Any:
     """Returns a covering result as the result of a statistic."""
     if isinstance(statistic, MomentsOf) and isinstance(result, Histogram):
         return result.moments
-    if isinstance(statistic, SaturationOf) and isinstance(result, Saturation) and not statistic.keep_map:
+    if (
+        isinstance(statistic, SaturationOf)
+        and isinstance(result, Saturation)
+        and not statistic.keep_map
+    ):
         return replace(result, map=None)
     return result

@@ -1,6 +1,9 @@
 """Facts of a fit that its steps share."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+from torch.optim import Optimizer
 
 from .gradient_scale import GradientScale
 from .names import DisplayNames
@@ -17,6 +20,7 @@ class FitContext:
         automatic: Whether Lightning steps the optimizers.
         micro_batches: Micro-batches that Lightning accumulates.
         scale: Scale of the gradients.
+        optimizers: Returns the optimizers of the fit.
         names: Display names.
         failed: Measurements that raised, on any rank; they are not tried again.
         measured_once: Frozen parameters that have been measured.
@@ -27,6 +31,7 @@ class FitContext:
     automatic: bool
     micro_batches: int
     scale: GradientScale
+    optimizers: Callable[[], Sequence[Optimizer]]
     names: DisplayNames = field(default_factory=DisplayNames)
     failed: set[Key] = field(default_factory=set)
     measured_once: set[str] = field(default_factory=set)

@@ -28,10 +28,15 @@ def own_part(tensor: Tensor, rank: int) -> Tensor | None:
 
 def _own_shard(tensor: "DTensor") -> Tensor | None:
     coordinate = tensor.device_mesh.get_coordinate() or []
-    if any(placement.is_replicate() and at for placement, at in zip(tensor.placements, coordinate, strict=True)):
+    if any(
+        placement.is_replicate() and at
+        for placement, at in zip(tensor.placements, coordinate, strict=True)
+    ):
         return None
     if any(placement.is_partial() for placement in tensor.placements):
-        raise NotImplementedError(f"a DTensor that is yet to be summed over ranks: {tensor.placements}")
+        raise NotImplementedError(
+            f"a DTensor that is yet to be summed over ranks: {tensor.placements}"
+        )
     return tensor.to_local()
 
 

@@ -1,16 +1,31 @@
 """Activations that are functions: `F.gelu(x)`, `torch.tanh(x)` or `x.sigmoid()` in the place of modules."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
+from torch.autograd.function import BackwardCFunction
+from torch.overrides import (
+    TorchFunctionMode,
+    _get_current_function_mode_stack,
+    _pop_mode,
+    _push_mode,
+)
+from torch.utils.hooks import RemovableHandle
 
-from ..measure.activations import Activation, activation_of_call, function_name, is_activation
+from ..measure.activations import (
+    Activation,
+    activation_of_call,
+    function_name,
+    is_activation,
+)
 from .guard import Guard
+from .layer_hooks import is_in_backward
 from .selection import unwrapped
+
+ASKS_FOR_GRADIENT = Tensor.requires_grad.__get__  # type: ignore[attr-defined]
 
 MOST_FRAMES = 60
 """Python frames between an activation function and the module that calls it, at most."""
@@ -19,12 +34,9 @@ MOST_FRAMES = 60
 class FunctionObserver(Protocol):
     """Receives the calls of activation functions."""
 
-    @property
-    def expects_recomputation(self) -> bool:
-        """Whether reentrant checkpointing may call functions again in the backward pass."""
-        ...
-
-    def begin_call(self, caller: str, function: str, activation: Activation, values: Tensor, /) -> Any:
+    def begin_call(
+        self, caller: str, function: str, activation: Activation, values: Tensor, /
+    ) -> Any:
         """Is called before a function, with its input; returns a token, None if the call is not observed."""
 
     def end_call(self, token: Any, output: Any, /) -> None:
@@ -44,17 +56,29 @@ class FunctionCalls(TorchFunctionMode):
     """
 
     def __init__(
-        self, guard: Guard, observer: FunctionObserver, layers: Mapping[str, nn.Module], root: nn.Module
+        self,
+        guard: Guard,
+        observer: FunctionObserver,
+        layers: Mapping[str, nn.Module],
+        root: nn.Module,
     ) -> None:
         super().__init__()
         self.guard, self.observer = guard, observer
-        self._names = {id(layer): name for name, layer in layers.items()} | {id(root): ""}
-        self._activations = {id(layer) for layer in layers.values() if is_activation(unwrapped(layer))}
+        self._handles: list[RemovableHandle] = []
+        self._names = {id(layer): name for name, layer in layers.items()} | {
+            id(root): ""
+        }
+        self._activations = {
+            id(layer) for layer in layers.values() if is_activation(unwrapped(layer))
+        }
 
-    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         kwargs = kwargs or {}
-        if func is Tensor.backward and self.observer.expects_recomputation:
-            return self._backward(*args, **kwargs)
+        if func == ASKS_FOR_GRADIENT and is_in_backward():
+            # By checkpointing, of what it has recomputed and is about to backpropagate: there may be more inside.
+            self.guard.safely(self.enter_in_recomputations, args[0])
         name = function_name(func)
         if name is None or torch.compiler.is_compiling():
             return func(*args, **kwargs)
@@ -64,41 +88,65 @@ class FunctionCalls(TorchFunctionMode):
             self.guard.safely(self.observer.end_call, token, output)
         return output
 
-    def _backward(
-        self,
-        loss: Tensor,
-        gradient: Any = None,
-        retain_graph: Any = None,
-        create_graph: bool = False,
-        inputs: Any = None,
-    ) -> None:
-        """Does what `Tensor.backward` does, with the mode on: PyTorch turns it off inside a call that it was shown."""
-        with self:
-            torch.autograd.backward(loss, gradient, retain_graph, create_graph, inputs=inputs)
+    def enter_in_recomputations(self, loss: Tensor) -> None:
+        """Enters the mode wherever the backward pass of a loss recomputes a part of the forward pass.
+
+        Autograd runs each of its nodes with no mode on, and leaves what a hook of the node has entered. Reentrant
+        checkpointing is a node that is written in Python.
+        """
+        for node in _python_nodes(loss.grad_fn):
+            self._handles.append(node.register_prehook(self._enter))
+
+    def _enter(self, gradients: Any) -> None:
+        if self not in _get_current_function_mode_stack():
+            _push_mode(self)
 
     def _begin(self, name: str, args: Any, kwargs: Any) -> Any:
         values = args[0] if args else kwargs.get("input")
         caller = self._caller()
-        if caller is None or not isinstance(values, Tensor) or not values.is_floating_point():
+        if (
+            caller is None
+            or not isinstance(values, Tensor)
+            or not values.is_floating_point()
+        ):
             return None
-        return self.observer.begin_call(caller, name, activation_of_call(name, args, kwargs), values)
+        return self.observer.begin_call(
+            caller, name, activation_of_call(name, args, kwargs), values
+        )
 
     def _caller(self) -> str | None:
-        """Returns the name of the module whose method called; None inside an activation module, which has hooks."""
-        frame: Any = sys._getframe(4)
+        """Returns the name of the module whose method called.
+
+        None inside an activation module, which has hooks, and inside a module that is no part of the model, such as a
+        copy. An activation module that is not registered counts as a function of the module that calls it.
+        """
+        for module in self._modules_on_the_stack():
+            if id(module) in self._names:
+                return (
+                    None if id(module) in self._activations else self._names[id(module)]
+                )
+            if not is_activation(module):
+                return None
+        return ""
+
+    def _modules_on_the_stack(self) -> Iterator[nn.Module]:
+        """Yields the modules whose methods are being called, the innermost first."""
+        frame: Any = sys._getframe(1)
         for _ in range(MOST_FRAMES):
             if frame is None:
-                break
-            names = frame.f_code.co_varnames
-            if frame.f_code.co_argcount and names[0] == "self":
-                caller = id(frame.f_locals.get("self"))
-                if caller in self._names:
-                    return None if caller in self._activations else self._names[caller]
+                return
+            code = frame.f_code
+            if code.co_argcount and code.co_varnames[0] == "self":
+                caller = frame.f_locals.get("self")
+                if isinstance(caller, nn.Module):
+                    yield caller
             frame = frame.f_back
-        return ""
 
     def remove(self) -> None:
         """Leaves the mode, also if it is not the innermost one, or was never entered."""
+        while self._handles:
+            self._handles[-1].remove()
+            self._handles.pop()
         stack = _get_current_function_mode_stack()
         if self not in stack:
             return
@@ -107,3 +155,17 @@ class FunctionCalls(TorchFunctionMode):
             popped.append(mode)
         for mode in reversed(popped):
             _push_mode(mode)
+
+
+def _python_nodes(root: Any) -> Iterator[Any]:
+    """Yields the nodes of an autograd graph that are written in Python."""
+    seen: set[Any] = set()
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if isinstance(node, BackwardCFunction):
+            yield node
+        waiting += [following for following, _ in node.next_functions]

@@ -33,7 +33,11 @@ class GradientScale:
     def factor(self) -> Tensor | None:
         """`()` factor of the loss, float32, on the run's device; None without a scaler."""
         # The scaler scales a one, which waits for no device, unlike its `get_scale`.
-        return None if self.scaler is None else self.scaler.scale(torch.ones((), device=self.device))
+        return (
+            None
+            if self.scaler is None
+            else self.scaler.scale(torch.ones((), device=self.device))
+        )
 
     def unscaled_loss(self, loss: Tensor, micro_batches: int) -> Tensor:
         """Returns the loss of one micro-batch as `training_step` returned it."""
@@ -49,13 +53,18 @@ class GradientScale:
         factor = self.factor()
         if factor is None and self.ranks == 1:
             return gradient
-        return widened(gradient) / (self.ranks if factor is None else factor * self.ranks)
+        return widened(gradient) / (
+            self.ranks if factor is None else factor * self.ranks
+        )
 
     def unscaled_weight_grad(self, gradient: Tensor, optimizer: Optimizer) -> Tensor:
         """Returns the gradient of a parameter whose optimizer is about to step.
 
         Lightning has unscaled it by then, unless the optimizer does that itself, as fused ones do.
         """
-        if not getattr(optimizer, "_step_supports_amp_scaling", False) or (factor := self.factor()) is None:
+        if (
+            not getattr(optimizer, "_step_supports_amp_scaling", False)
+            or (factor := self.factor()) is None
+        ):
             return gradient
         return (gradient if gradient.is_sparse else widened(gradient)) / factor

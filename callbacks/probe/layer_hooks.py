@@ -1,5 +1,6 @@
 """Forward hooks on the layers of a due step; they change nothing, and none stays behind."""
 
+import sys
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from itertools import islice
@@ -7,13 +8,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import BackwardCFunction
+from torch.utils import checkpoint
 from torch.utils.hooks import RemovableHandle
+from torch.utils.module_tracker import ModuleTracker
 
 from .guard import Guard
 
+_TRACKER = ModuleTracker()
+
 Observe = Callable[[str, Any], None]
 """Takes the name of a layer, and its input or output."""
+
+
+def no_call(name: str) -> None:
+    """Does nothing."""
 
 
 class LayerHooks:
@@ -24,27 +32,49 @@ class LayerHooks:
         observe_output: Called with a layer's name and output, in calls that the loss is made of.
         observe_input: Called with a layer's name and input, likewise, before the layer could overwrite it.
         note_call: Called with a layer's name in every forward call, also without gradients.
+        begin_caller: Called with the name of a watched layer when a call of it begins.
     """
 
     def __init__(
-        self, guard: Guard, observe_output: Observe, observe_input: Observe, note_call: Callable[[str], None]
+        self,
+        guard: Guard,
+        observe_output: Observe,
+        observe_input: Observe,
+        note_call: Callable[[str], None],
+        begin_caller: Callable[[str], None] = no_call,
     ) -> None:
-        self.guard, self.note_call = guard, note_call
+        self.guard, self.note_call, self.begin_caller = guard, note_call, begin_caller
         self.observe_output, self.observe_input = observe_output, observe_input
         self._handles: list[RemovableHandle] = []
         self._hooked: list[nn.Module] = []
-        self._calls_without_grad: dict[str, int] = {}
+        self._watched: set[str] = set()
+        self.called_without_grad = False
+        """Whether there were calls without gradients, for which others may come in the backward pass."""
 
-    def attach(self, layers: Mapping[str, nn.Module], with_input: Container[str]) -> None:
+    def attach(
+        self, layers: Mapping[str, nn.Module], with_input: Container[str]
+    ) -> None:
         """Attaches hooks to layers, also to the inputs of some; removes those of before."""
         self.detach()
-        self._calls_without_grad.clear()
+        self.called_without_grad = False
         # Noted before they are hooked: Ctrl-C can come between a registration and the note of its handle.
         self._hooked = list(layers.values())
+        self._watched = set()
         for name, layer in layers.items():
             self._handles.append(layer.register_forward_hook(_OutputHook(self, name)))
             if name in with_input:
-                self._handles.append(layer.register_forward_pre_hook(_InputHook(self, name), with_kwargs=True))
+                self._handles.append(
+                    layer.register_forward_pre_hook(
+                        _InputHook(self, name), with_kwargs=True
+                    )
+                )
+
+    def watch(self, name: str, layer: nn.Module) -> None:
+        """Shows when further calls of a layer begin, until the batch ends."""
+        if name not in self._watched:
+            self._watched.add(name)
+            self._hooked.append(layer)
+            self._handles.append(layer.register_forward_pre_hook(_CallHook(self, name)))
 
     def detach(self) -> None:
         """Removes the hooks; does nothing if there are none."""
@@ -65,42 +95,32 @@ class LayerHooks:
 
     def begin_call(self, name: str, arguments: Any) -> None:
         """Shows the input of a layer."""
-        if self.is_observed(name):
+        if self.is_observed():
             self.observe_input(name, arguments)
 
     def end_call(self, name: str, output: Any) -> None:
-        """Shows the output of a layer, and counts the call."""
-        is_observed = self.is_observed(name)
-        self.count_call(name)
-        if is_observed:
+        """Shows the output of a layer, and notes the call."""
+        self.note(name)
+        if self.is_observed():
             self.observe_output(name, output)
 
-    @property
-    def expects_recomputation(self) -> bool:
-        """True if there were calls without gradients, for which others may come in the backward pass."""
-        return any(self._calls_without_grad.values())
-
-    def is_observed(self, name: str) -> bool:
-        """True if a call of a layer is one that the loss is made of.
+    def is_observed(self) -> bool:
+        """True if a call is one that the loss is made of.
 
         Activation checkpointing calls layers twice. Without reentrance both calls have gradients enabled, and the
-        second, which an operation of the backward pass asks for, is left out. With reentrance the first has none, and
-        the second, inside the backward of an autograd function, is the one that gradients reach.
+        second, which the saved tensors of the backward pass ask for, is left out. With reentrance the first has none,
+        and the second, inside the backward of an autograd function, is the one that gradients reach.
         """
-        if not torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return False
-        node = current_node()
-        return node is None or (isinstance(node, BackwardCFunction) and self._calls_without_grad.get(name, 0) > 0)
+        return torch.is_grad_enabled() and not (
+            is_in_backward() and is_recomputing_saved_tensors()
+        )
 
-    def count_call(self, name: str) -> None:
-        """Keeps account of the calls without gradients, for which one in the backward pass may come."""
-        in_backward = current_node() is not None
-        if not in_backward:
+    def note(self, name: str) -> None:
+        """Notes a call, whether or not it is observed."""
+        if not is_in_backward():
             self.note_call(name)
         if not torch.is_grad_enabled():
-            self._calls_without_grad[name] = self._calls_without_grad.get(name, 0) + 1
-        elif in_backward and self._calls_without_grad.get(name):
-            self._calls_without_grad[name] -= 1
+            self.called_without_grad = True
 
 
 class _Hook:
@@ -118,12 +138,24 @@ class _Hook:
 
 class _OutputHook(_Hook):
     def __call__(self, layer: nn.Module, arguments: Any, output: Any) -> None:
-        self.hooks.guard.safely(self.hooks.end_call, self.name, output)
+        if not torch.compiler.is_compiling():  # else it would be compiled along
+            self.hooks.guard.safely(self.hooks.end_call, self.name, output)
+
+
+class _CallHook(_Hook):
+    def __call__(self, layer: nn.Module, arguments: Any) -> None:
+        if not torch.compiler.is_compiling():
+            self.hooks.guard.safely(self.hooks.begin_caller, self.name)
 
 
 class _InputHook(_Hook):
-    def __call__(self, layer: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        self.hooks.guard.safely(self.hooks.begin_call, self.name, (arguments, keywords))
+    def __call__(
+        self, layer: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> None:
+        if not torch.compiler.is_compiling():
+            self.hooks.guard.safely(
+                self.hooks.begin_call, self.name, (arguments, keywords)
+            )
 
 
 def no_hook(*_: Any) -> None:
@@ -134,12 +166,26 @@ def _unpickle_no_hook() -> Callable[..., None]:
     return no_hook
 
 
-def current_node() -> Any:
-    """Returns the autograd node that is executing; None outside a backward pass.
+def is_in_backward() -> bool:
+    """True in the course of a backward pass."""
+    return _TRACKER.is_bw
 
-    PyTorch has no public way to ask.
+
+def is_recomputing_saved_tensors() -> bool:
+    """True inside the second forward pass of checkpointing without reentrance.
+
+    That pass is called from the hook that unpacks a saved tensor. PyTorch has no way to ask, so Python's call stack is
+    searched, up to the engine of the backward pass.
     """
-    return torch._C._current_autograd_node()
+    frame: Any = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name != "_engine_run_backward":
+        if (
+            frame.f_code.co_name == "unpack_hook"
+            and frame.f_code.co_filename == checkpoint.__file__
+        ):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def first_tensor(value: Any) -> Tensor | None:
@@ -159,7 +205,11 @@ def floating_tensors(value: Any, path: str = "") -> Iterator[tuple[str, Tensor]]
         [('.0', (2,)), ('.1.hidden.0', (3,))]
     """
     if isinstance(value, Tensor):
-        if value.is_floating_point() and value.layout == torch.strided and not value.is_nested:
+        if (
+            value.is_floating_point()
+            and value.layout == torch.strided
+            and not value.is_nested
+        ):
             yield path, value
         return
     for name, member in _members(value):

@@ -15,7 +15,7 @@ from .context import FitContext
 from .function_calls import FunctionCalls
 from .guard import Guard
 from .layer_hooks import LayerHooks, first_tensor, floating_tensors
-from .plan import MOST, Plan, Wanted
+from .plan import Plan, Wanted
 from .request import Key, Quantity
 
 FindRegion = Callable[[float], FlatRegion | None]
@@ -52,28 +52,41 @@ class LayerObserver:
     takes_gradients: bool = False
 
     def __post_init__(self) -> None:
-        self._hooks = LayerHooks(self.guard, self._observe_output, self._observe_input, self._note_call)
-        self._functions = FunctionCalls(self.guard, self, self.plan.model.layers, self.plan.model.root)
+        self._hooks = LayerHooks(
+            self.guard,
+            self._observe_output,
+            self._observe_input,
+            self._note_call,
+            self._begin_caller,
+        )
+        self._functions = FunctionCalls(
+            self.guard, self, self.plan.model.layers, self.plan.model.root
+        )
         self._calls: dict[tuple[str, str], int] = {}
 
     def attach(self) -> None:
         """Observes the batch that begins."""
         self._calls.clear()
         layers = {name: self.plan.model.layers[name] for name in self.plan.layers}
-        with_input = {name for (name, _), region in self.plan.regions.items() if region.of_input}
+        with_input = {
+            name for (name, _), region in self.plan.regions.items() if region.of_input
+        }
         self._hooks.attach(layers, with_input)
         if self.plan.observes_functions:
             self._functions.__enter__()
 
-    def begin_backward(self, is_last: bool) -> None:
+    def begin_backward(self, loss: Tensor, is_last: bool) -> None:
         """Takes gradients from here on.
 
         Args:
-            is_last: Whether no forward pass comes after the backward pass, so that functions need no longer be observed.
+            loss: Loss that is about to be backpropagated.
+            is_last: Whether no forward pass comes after it, so that functions need no longer be observed.
         """
         self.takes_gradients = True
-        if is_last and not self._hooks.expects_recomputation:
+        if is_last:
             self._functions.remove()
+        if self.plan.observes_functions and self._hooks.called_without_grad:
+            self._functions.enter_in_recomputations(loss)
 
     def detach(self) -> None:
         """Observes no more, until the next batch."""
@@ -88,45 +101,56 @@ class LayerObserver:
 
     # Layers.
 
-    def _note_call(self, layer: str) -> None:
-        self.order.setdefault(layer)
-        # A module that begins a call counts its activation functions from the first again.
-        for place in [place for place in self._calls if place[0] == layer]:
+    def _note_call(self, name: str) -> None:
+        self.order.setdefault(name)
+
+    def _begin_caller(self, caller: str) -> None:
+        """Counts the activation functions of a module from the first again, since a new call of it begins."""
+        for place in [place for place in self._calls if place[0] == caller]:
             del self._calls[place]
 
     def _observe_input(self, layer: str, arguments: Any) -> None:
         values = first_tensor(arguments)
         if values is not None:
             name = self.context.names.of_output(layer, "")
-            self._measure_saturation(name, self.plan.layers[layer], partial(self._region, layer), values, True)
+            self._measure_saturation(
+                name,
+                self.plan.layers[layer],
+                partial(self._region, layer),
+                values,
+                True,
+            )
 
     def _observe_output(self, layer: str, output: Any) -> None:
+        paths: dict[str, int] = {}
         for path, values in floating_tensors(output):
-            name = self.context.names.of_output(layer, path)
-            self._measure_output(name, self.plan.layers[layer], partial(self._region, layer), values)
+            repeated = paths[path] = (
+                paths.get(path, -1) + 1
+            )  # keys "a.b" and "a", "b" make one path
+            name = self.context.names.of_output(layer, path + repeated * "'")
+            self._measure_output(
+                name, self.plan.layers[layer], partial(self._region, layer), values
+            )
 
     def _region(self, layer: str, threshold: float) -> FlatRegion | None:
         return self.plan.regions.get((layer, threshold))
 
     # Activation functions.
 
-    @property
-    def expects_recomputation(self) -> bool:
-        """True if reentrant checkpointing may call functions again in the backward pass."""
-        return self._hooks.expects_recomputation
-
-    def begin_call(self, caller: str, function: str, activation: Activation, values: Tensor) -> FunctionCall | None:
+    def begin_call(
+        self, caller: str, function: str, activation: Activation, values: Tensor
+    ) -> FunctionCall | None:
         """Names a call of an activation function and measures its input where that decides on saturation."""
+        model = self.plan.model
+        self._hooks.watch(caller, model.layers.get(caller, model.root))
         number = self._calls.get((caller, function), 0)
         self._calls[caller, function] = number + 1
         name = self.context.names.of_function(caller, function, number, activation.kind)
         wanted = self.plan.statistics_of_function(name, activation.kind)
-        if not wanted or (name not in self.order and len(self.order) >= len(self.plan.layers) + MOST):
+        if not wanted:
             return None
-        self.order.setdefault(name)
-        is_observed = self._hooks.is_observed(name)
-        self._hooks.count_call(name)
-        if not is_observed:
+        self._hooks.note(name)
+        if not self._hooks.is_observed():
             return None
         call = FunctionCall(name, wanted, partial(flat_region, activation))
         self._measure_saturation(name, wanted, call.find_region, values, True)
@@ -139,33 +163,54 @@ class LayerObserver:
 
     # Tensors.
 
-    def _measure_output(self, name: str, wanted: Wanted, find_region: FindRegion, values: Tensor) -> None:
+    def _measure_output(
+        self, name: str, wanted: Wanted, find_region: FindRegion, values: Tensor
+    ) -> None:
         for statistic in wanted.get(Quantity.ACTIVATION, ()):
             if not isinstance(statistic, SaturationOf):
                 key = Key(Quantity.ACTIVATION, name, statistic)
-                self.accumulator.attempt([key], partial(self.accumulator.add, key, statistic, values))
+                self.accumulator.attempt(
+                    [key], partial(self.accumulator.add, key, statistic, values)
+                )
         self._measure_saturation(name, wanted, find_region, values, False)
         # What no operation made is a parameter, or a part of the batch: a hook on it would stay for ever.
-        if values.grad_fn is not None and (statistics := wanted.get(Quantity.ACTIVATION_GRAD)):
+        if values.grad_fn is not None and (
+            statistics := wanted.get(Quantity.ACTIVATION_GRAD)
+        ):
             # The hook must not hold the output, which it would keep alive.
             values.register_hook(partial(self._observe_gradient, name, statistics))
 
     def _measure_saturation(
-        self, name: str, wanted: Wanted, find_region: FindRegion, values: Tensor, is_input: bool
+        self,
+        name: str,
+        wanted: Wanted,
+        find_region: FindRegion,
+        values: Tensor,
+        is_input: bool,
     ) -> None:
         for statistic in wanted.get(Quantity.ACTIVATION, ()):
             if isinstance(statistic, SaturationOf):
                 key = Key(Quantity.ACTIVATION, name, statistic)
                 region = find_region(statistic.threshold)
                 if region is not None and region.of_input == is_input:
-                    measure = partial(self.accumulator.add_saturation, key, statistic, region, values)
+                    measure = partial(
+                        self.accumulator.add_saturation, key, statistic, region, values
+                    )
                     self.accumulator.attempt([key], measure)
 
-    def _observe_gradient(self, name: str, statistics: Sequence[Statistic], gradient: Tensor) -> None:
+    def _observe_gradient(
+        self, name: str, statistics: Sequence[Statistic], gradient: Tensor
+    ) -> None:
         for statistic in statistics if self.takes_gradients else ():
             if not isinstance(statistic, SaturationOf):
                 key = Key(Quantity.ACTIVATION_GRAD, name, statistic)
-                self.accumulator.attempt([key], partial(self._add_gradient, key, statistic, gradient))
+                self.accumulator.attempt(
+                    [key], partial(self._add_gradient, key, statistic, gradient)
+                )
 
-    def _add_gradient(self, key: Key, statistic: MomentsOf | HistogramOf, gradient: Tensor) -> None:
-        self.accumulator.add(key, statistic, self.context.scale.unscaled_activation_grad(gradient))
+    def _add_gradient(
+        self, key: Key, statistic: MomentsOf | HistogramOf, gradient: Tensor
+    ) -> None:
+        self.accumulator.add(
+            key, statistic, self.context.scale.unscaled_activation_grad(gradient)
+        )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from ..measure.flat_regions import NEVER
 from ..measure.statistic import MomentsOf, SaturationOf, Statistic, covers, result_as
 from .names import Origin
 from .parameter_steps import ParameterStep
@@ -32,6 +33,7 @@ class Measurements:
 
     Attributes:
         step: Step on the axis of all plots.
+        due_step: Step that was due on the schedule; an earlier one where that was in the middle of an accumulation.
         results: What was measured, by quantity, name and statistic; layers in the order of their first call.
         origins: What the display names of layers and functions stand for.
         plan: What was asked for.
@@ -40,6 +42,7 @@ class Measurements:
     """
 
     step: int
+    due_step: int
     results: Mapping[Key, Any]
     origins: Mapping[str, Origin]
     plan: Plan
@@ -90,11 +93,26 @@ class Measurements:
         choice = "Choose layers by name or class name with layers=[...]."
         if self.plan.chosen.get(request):
             return f"{start} none of the layers that it is for was called. {choice}"
-        kinds = sorted({type(unwrapped(layer)).__name__ for layer in activation_layers(model.layers).values()})
-        if isinstance(request.statistic, SaturationOf) and kinds:
+        modules = {
+            type(unwrapped(layer)).__name__
+            for layer in activation_layers(model.layers).values()
+        }
+        kinds = sorted(
+            modules | {origin.kind for origin in self.origins.values() if origin.kind}
+        )
+        if (
+            isinstance(request.statistic, SaturationOf)
+            and kinds
+            and set(kinds) <= set(NEVER)
+        ):
             return f"{start} {', '.join(kinds)} never saturates. {choice}"
         name = type(model.root).__name__
-        return f"{start} {name} calls no activation that is known, as a module or as a function. {choice}"
+        unseen = (
+            ""
+            if self.plan.observes_functions
+            else " (functions are not observed beside torch.compile)"
+        )
+        return f"{start} {name} calls no activation that is known, as a module or as a function{unseen}. {choice}"
 
     def nonfinite(self) -> Iterator[tuple[Key, int]]:
         """Yields what has NaN or infinities, and how many, causes before their effects."""
@@ -103,7 +121,9 @@ class Measurements:
 
         def place(key: Key) -> tuple[int, int]:
             backward = key.quantity in BACKWARD
-            return quantities.index(key.quantity), -order[key] if backward else order[key]
+            return quantities.index(key.quantity), -order[key] if backward else order[
+                key
+            ]
 
         for key in sorted(self.results, key=place):
             if count := self.results[key].nonfinite:
@@ -122,7 +142,6 @@ class Measurements:
             return origin.layer in chosen
 
         return is_chosen
-
 
 
 def pool(ranks: Sequence[RankMeasurements]) -> RankMeasurements:

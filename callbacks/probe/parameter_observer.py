@@ -17,6 +17,7 @@ from .distributed import own_part
 from .parameter_steps import ParameterSteps
 from .plan import Plan
 from .request import Key, Quantity
+from .windows import versions_of
 
 MOMENTS = MomentsOf()
 
@@ -37,22 +38,29 @@ class ParameterObserver:
     accumulator: Accumulator[Key]
     steps: ParameterSteps
     _before: dict[str, Tensor] = field(default_factory=dict)
-    _versions: dict[str, int] = field(default_factory=dict)
-    _norms: list[float] | None = None
+    _versions: list[int] = field(default_factory=list)
+    _contents: list[int] | None = None
     _with_gradient: set[str] = field(default_factory=set)
 
     def read_parameters(self) -> None:
         """Measures parameters before the step, and copies those whose update is wanted."""
-        self._versions = {name: param._version for name, param in self.plan.model.params.items()}
+        self._versions = versions_of(self.plan.model.params.values())
         if not self.context.automatic and self.context.ranks == 1:
-            self._norms = self.accumulator.attempt([], self._norms_of_parameters)
+            self._contents = self.accumulator.attempt([], self._fingerprints)
         parts = dict(self._parts())
         copied = [name for name in parts if Quantity.UPDATE in self.plan.params[name]]
-        self._before = dict(zip(copied, copy_together([parts[name] for name in copied]), strict=True))
+        self._before = dict(
+            zip(copied, copy_together([parts[name] for name in copied]), strict=True)
+        )
         due = [name for name in parts if self._has_due_weight(name)]
-        self._measure(Quantity.WEIGHT, [(name, parts[name]) for name in due if name not in self._before])
         self._measure(
-            Quantity.WEIGHT, [(name, self._before[name]) for name in due if name in self._before], stable=True
+            Quantity.WEIGHT,
+            [(name, parts[name]) for name in due if name not in self._before],
+        )
+        self._measure(
+            Quantity.WEIGHT,
+            [(name, self._before[name]) for name in due if name in self._before],
+            stable=True,
         )
 
     def read_gradients(self, optimizer: Optimizer) -> None:
@@ -63,7 +71,9 @@ class ParameterObserver:
             if param.grad is None or name in self._with_gradient or not keys:
                 continue
             self._with_gradient.add(name)
-            gradient = self.accumulator.attempt(keys, partial(self._own_gradient, param.grad, optimizer))
+            gradient = self.accumulator.attempt(
+                keys, partial(self._own_gradient, param.grad, optimizer)
+            )
             if gradient is not None:
                 gradients.append((name, gradient))
         self._measure(Quantity.WEIGHT_GRAD, gradients)
@@ -71,13 +81,22 @@ class ParameterObserver:
     def read_largest_gradients(self, params: Iterable[tuple[str, Tensor]]) -> None:
         """Measures the largest element of each gradient as the optimizer took it: after clipping."""
         for name, param in params:
-            if Quantity.UPDATE not in self.plan.params.get(name, {}) or param.grad is None:
+            if (
+                Quantity.UPDATE not in self.plan.params.get(name, {})
+                or param.grad is None
+            ):
                 continue
             part = own_part(param.grad, self.context.rank)
-            part = part.coalesce().values() if part is not None and part.is_sparse else part
+            part = (
+                part.coalesce().values()
+                if part is not None and part.is_sparse
+                else part
+            )
             if part is not None and part.numel():
                 largest = torch.linalg.vector_norm(part.detach(), float("inf"))
-                self.accumulator.add(Key(Quantity.STEP_GRAD, name, MOMENTS), MOMENTS, largest)
+                self.accumulator.add(
+                    Key(Quantity.STEP_GRAD, name, MOMENTS), MOMENTS, largest
+                )
 
     def read_updates(self, names: Iterable[str] | None = None) -> None:
         """Measures the change of parameters since the step began, and the parameters after it.
@@ -91,32 +110,57 @@ class ParameterObserver:
             if (before := self._before.pop(name, None)) is None:
                 continue
             part = own_part(self.plan.model.params[name].detach(), self.context.rank)
-            if part is not None and part.shape == before.shape and part.dtype == before.dtype:
+            if (
+                part is not None
+                and part.shape == before.shape
+                and part.dtype == before.dtype
+            ):
                 changes.append((Key(Quantity.UPDATE, name, MOMENTS), part, before))
                 after.append((Key(Quantity.UPDATED, name, MOMENTS), MOMENTS, part))
-        self.accumulator.attempt([key for key, *_ in changes], partial(self.accumulator.add_changes, changes))
+        self.accumulator.attempt(
+            [key for key, *_ in changes], partial(self.accumulator.add_changes, changes)
+        )
         # The parameters after the update are measured before anything else can move them.
-        self.accumulator.attempt([key for key, *_ in after], partial(self.accumulator.add_all, after, stable=is_last))
+        self.accumulator.attempt(
+            [key for key, *_ in after],
+            partial(self.accumulator.add_all, after, stable=is_last),
+        )
 
     def read_rates(self) -> None:
         """Has learning rates that are on a device copied with everything else."""
-        rates = [(name, step.rate) for name, step in self.steps.steps.items() if isinstance(step.rate, Tensor)]
-        self.accumulator.add_all((Key(Quantity.LEARNING_RATE, name, MOMENTS), MOMENTS, rate) for name, rate in rates)
+        rates = [
+            (name, step.rate)
+            for name, step in self.steps.steps.items()
+            if isinstance(step.rate, Tensor)
+        ]
+        self.accumulator.add_all(
+            (Key(Quantity.LEARNING_RATE, name, MOMENTS), MOMENTS, rate)
+            for name, rate in rates
+        )
 
-    def have_moved(self) -> bool:
-        """True if parameters have moved without any optimizer of PyTorch, in place or through `param.data`."""
-        params = self.plan.model.params
-        if any(param._version != self._versions.get(name) for name, param in params.items()):
-            return True
-        return self._norms is not None and self._norms_of_parameters() != self._norms
+    def have_moved(self) -> tuple[bool, bool]:
+        """Returns whether parameters have moved without any optimizer of PyTorch, and whether that left no trace.
+
+        An operation in place is counted by PyTorch; one on `param.data` is not, and needs all values to be compared.
+        """
+        if versions_of(self.plan.model.params.values()) != self._versions:
+            return True, False
+        unseen = self._contents is not None and self._fingerprints() != self._contents
+        return unseen, unseen
 
     def _parts(self) -> Iterator[tuple[str, Tensor]]:
         """Yields what this rank measures of each parameter."""
         for name, wanted in self.plan.params.items():
             param = self.plan.model.params[name]
-            if wanted.keys() & {Quantity.WEIGHT, Quantity.UPDATE} and not is_lazy(param):
-                keys = self._keys_of(Quantity.WEIGHT, name) + self._keys_of(Quantity.UPDATE, name)
-                part = self.accumulator.attempt(keys, partial(own_part, param.detach(), self.context.rank))
+            if wanted.keys() & {Quantity.WEIGHT, Quantity.UPDATE} and not is_lazy(
+                param
+            ):
+                keys = self._keys_of(Quantity.WEIGHT, name) + self._keys_of(
+                    Quantity.UPDATE, name
+                )
+                part = self.accumulator.attempt(
+                    keys, partial(own_part, param.detach(), self.context.rank)
+                )
                 if part is not None:
                     yield name, part
 
@@ -138,20 +182,41 @@ class ParameterObserver:
         real = torch.view_as_real(part.resolve_conj()) if part.is_complex() else part
         return self.context.scale.unscaled_weight_grad(real, optimizer)
 
-    def _norms_of_parameters(self) -> list[float]:
-        params = [param.detach() for param in self.plan.model.params.values() if not is_lazy(param) and param.numel()]
-        inexact = [param for param in params if param.is_floating_point() or param.is_complex()]
-        norms = [torch.linalg.vector_norm(param) for param in inexact] if inexact else ()
-        return torch.stack([norm.float().cpu() for norm in norms]).tolist() if norms else []
+    def _fingerprints(self) -> list[int]:
+        params = self.plan.model.params.values()
+        return [
+            fingerprint_of(param.detach())
+            for param in params
+            if not has_no_values(param)
+        ]
 
     def _keys_of(self, quantity: Quantity, name: str) -> list[Key]:
         statistics = self.plan.params.get(name, {}).get(quantity, ())
         return [Key(quantity, name, statistic) for statistic in statistics]
 
-    def _measure(self, quantity: Quantity, tensors: Iterable[tuple[str, Tensor]], stable: bool = False) -> None:
+    def _measure(
+        self,
+        quantity: Quantity,
+        tensors: Iterable[tuple[str, Tensor]],
+        stable: bool = False,
+    ) -> None:
         items = []
         for name, values in tensors:
             for key in self._keys_of(quantity, name):
                 if not isinstance(key.statistic, SaturationOf):
                     items.append((key, key.statistic, values))
-        self.accumulator.attempt([key for key, *_ in items], partial(self.accumulator.add_all, items, stable))
+        self.accumulator.attempt(
+            [key for key, *_ in items], partial(self.accumulator.add_all, items, stable)
+        )
+
+
+def has_no_values(param: Tensor) -> bool:
+    """True of a lazy parameter, and of one on the meta device."""
+    return is_lazy(param) or param.is_meta
+
+
+def fingerprint_of(param: Tensor) -> int:
+    """Returns a number that changes with any element, and with their order; waits for a device."""
+    raw = param.contiguous().view(torch.uint8).reshape(-1).long()
+    weights = torch.arange(1, 2 * len(raw), 2, device=raw.device)
+    return int((raw * weights).sum())

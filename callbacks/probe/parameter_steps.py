@@ -10,8 +10,15 @@ from torch.optim import Optimizer
 
 from ..measure.placement import is_readable
 
-ADAPTIVE = (torch.optim.Adam, torch.optim.NAdam, torch.optim.RAdam, torch.optim.Adamax, torch.optim.RMSprop)
-"""Optimizers whose update of an element is about the learning rate, whatever its gradient; AdamW is an Adam."""
+ADAPTIVE = (
+    torch.optim.Adam,
+    torch.optim.AdamW,
+    torch.optim.NAdam,
+    torch.optim.RAdam,
+    torch.optim.Adamax,
+    torch.optim.RMSprop,
+)
+"""Optimizers whose update of an element is about the learning rate, whatever its gradient."""
 
 
 @dataclass
@@ -56,7 +63,10 @@ class ParameterSteps:
                 name = self.names.get(id(param))
                 if name is not None:
                     step = self.steps.setdefault(name, ParameterStep())
-                    step.rate, step.is_adaptive = _rate_of(group), _is_adaptive(optimizer)
+                    step.rate, step.is_adaptive = (
+                        _rate_of(group),
+                        _is_adaptive(optimizer),
+                    )
                     step.has_gradient |= param.grad is not None
 
     def note_returned(self, optimizer: Optimizer) -> None:
@@ -83,6 +93,6 @@ def _rate_of(group: Mapping[str, Any]) -> float | Tensor | None:
 
 
 def _is_adaptive(optimizer: Optimizer) -> bool | None:
-    if isinstance(optimizer, torch.optim.SGD):
+    if type(optimizer) is torch.optim.SGD:
         return False
-    return True if isinstance(optimizer, ADAPTIVE) else None
+    return True if type(optimizer) in ADAPTIVE else None

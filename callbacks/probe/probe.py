@@ -1,21 +1,38 @@
 """Probe: observes the due steps of one fit for all instruments together, and disturbs nothing."""
 
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.optim import Optimizer
 
 from .._messages import warn
 from .context import FitContext
 from .distributed import gather
 from .gradient_scale import GradientScale
-from .measurements import Measurements, RankMeasurements, in_order, pool, without_fallback
+from .measurements import (
+    Measurements,
+    RankMeasurements,
+    in_order,
+    pool,
+    without_fallback,
+)
 from .plan import MOST, Model, Plan
 from .request import OF_LAYERS, Key, Request
-from .selection import check_matches, class_name, named_layers, named_params, names_of_functions
+from .selection import (
+    check_matches,
+    class_name,
+    evenly_spread,
+    named_layers,
+    named_params,
+    names_of_functions,
+)
 from .step import Step
+from .windows import Windows
 
 PATIENT = 64
 """Batches without a step of an optimizer after which the probe says that it still waits for one."""
@@ -30,26 +47,32 @@ class Probe:
     """
 
     def __init__(self, trainer: Trainer, module: LightningModule) -> None:
+        reference = weakref.ref(trainer)
         self.context = FitContext(
             trainer.global_rank,
             trainer.world_size,
             module.automatic_optimization,
             trainer.accumulate_grad_batches,
             GradientScale.of(trainer),
+            lambda: getattr(reference(), "optimizers", []),
         )
         self._root = module
         self._model: Model | None = None
         self._step: Step | None = None
+        self._postponed: int | None = None
+        self._windows = Windows()
         self._plans: dict[Any, Plan] = {}
+        self._lazy_names: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
         self._said: set[str] = set()
         self._calls_functions = False
+        self._functions: set[str] | None = None
         self.is_off = False
         """True once the observation itself has failed on any rank."""
 
     @property
     def observes(self) -> bool:
-        """True while a due step is open."""
-        return self._step is not None
+        """True while a due step is open, or waits for the end of an accumulation."""
+        return self._step is not None or self._postponed is not None
 
     def check_patterns(self, requests: Iterable[Request]) -> None:
         """Checks that every pattern matches a layer, a parameter, or the name that a function may have.
@@ -58,16 +81,31 @@ class Probe:
             InstrumentError: If one matches nothing; lists what there is.
         """
         layers, params = named_layers(self._root), named_params(self._root)
-        real = {name: param for name, param in params.items() if param.is_floating_point()}
+        self._lazy_names |= {
+            layer: class_name(layer)
+            for layer in layers.values()
+            if isinstance(layer, LazyModuleMixin)
+        }
+        real = {
+            name: param for name, param in params.items() if param.is_floating_point()
+        }
         for request in requests:
             if request.patterns is None:
                 continue
             if request.quantity in OF_LAYERS:
-                check_matches(layers, request.patterns, "layers", class_name, names_of_functions(layers))
+                check_matches(
+                    layers,
+                    request.patterns,
+                    "layers",
+                    class_name,
+                    names_of_functions(layers),
+                )
             else:
                 check_matches(real, request.patterns, "params")
 
-    def begin_batch(self, step: int, due: Callable[[int], Sequence[Request]]) -> Measurements | None:
+    def begin_batch(
+        self, step: int, due: Callable[[int], Sequence[Request]]
+    ) -> Measurements | None:
         """Begins a due step, or goes on with one that is open.
 
         Args:
@@ -78,13 +116,35 @@ class Probe:
             The measurements of a step whose end shows only now: its optimizer was never asked to step.
         """
         ended = None
-        if self._step is not None and self._step.number != step and self.context.automatic:
+        if (
+            self._step is not None
+            and self._step.number != step
+            and self.context.automatic
+        ):
             ended = self._finish()
-        if self._step is None and not self.is_off and (requests := due(step)):
-            self._step = Step(step, self._plan(requests), self.context)
+        if self._step is None and not self.is_off:
+            self._begin_step(step, due)
         if self._step is not None and self._step.guard.error is None:
             self._step.begin_batch()
         return ended
+
+    def note_batch(self, step: int) -> None:
+        """Notes a batch before a due one, in manual optimization: it may be in the middle of an accumulation."""
+        self._windows.note_batch(step, self._root.parameters())
+
+    def _begin_step(self, step: int, due: Callable[[int], Sequence[Request]]) -> None:
+        """Begins a due step; in manual optimization with the first batch of an accumulation, if need be a later one."""
+        due_step = step if due(step) else self._postponed
+        if due_step is None:
+            return
+        self._postponed = None
+        if not self.context.automatic and not self._windows.begins_at(
+            step, self._root.parameters()
+        ):
+            self._postponed = due_step
+            self.note_batch(step)
+            return
+        self._step = Step(step, due_step, self._plan(due(due_step)), self.context)
 
     def before_backward(self, loss: Tensor) -> None:
         """Notes that a loss is about to be backpropagated."""
@@ -106,11 +166,14 @@ class Probe:
         if self._step is None:
             return None
         if self._step.end_batch():
+            self._windows.note_end(self._step.number + self._step.batches)
+            self._windows.moves_unseen |= self._step.moved_unseen
             return self._finish()
         if self._step.batches == PATIENT and not self.context.automatic:
             self._say_once(
-                f"Training diagnostics: no optimizer of this model has stepped in {PATIENT} batches since step "
-                f"{self._step.number}, whose numbers are written when one does."
+                "no optimizer step",
+                f"no optimizer of this model has stepped in {PATIENT} batches since step {self._step.number}, whose "
+                "numbers are written when one does.",
             )
         return None
 
@@ -143,31 +206,61 @@ class Probe:
 
     def _plan(self, requests: Sequence[Request]) -> Plan:
         if self._model is None or not self._model.is_current:
-            self._model = Model(self._root)
+            self._model = Model(self._root, self._lazy_names)
             self._plans.clear()
             self.context.names.reserve(self._model.layers)
             self._say_what_is_hidden(self._model)
         key = (*requests, self._calls_functions)
         if key not in self._plans:
-            self._plans[key] = Plan(self._model, requests, observe_fallback=not self._calls_functions)
+            self._plans[key] = Plan(
+                self._model, requests, not self._calls_functions, self._functions
+            )
             self._say_what_was_reduced(self._plans[key])
         return self._plans[key]
 
     def _say_what_was_reduced(self, plan: Plan) -> None:
         for argument, number in plan.reduced.items():
             things = {"layers": "layers", "params": "weight matrices"}[argument]
-            self._say_once(
-                f"Training diagnostics: {type(self._root).__name__} has {number} {things}, of which {MOST} are "
-                f"observed, evenly spread over its depth. Give {argument}=[...] to choose them; ['*'] takes all."
-            )
+            self._say_reduced(argument, f"{number} {things}")
+
+    def _say_reduced(self, argument: str, number: str) -> None:
+        name = type(self._root).__name__
+        self._say_once(
+            f"reduced {argument}",
+            f"{name} has {number}, of which {MOST} are observed, evenly spread over its depth. "
+            f"Give {argument}=[...] to choose them; ['*'] takes all.",
+        )
 
     def _say_what_is_hidden(self, model: Model) -> None:
-        hidden = [name for name, layer in model.layers.items() if layer in model.hidden]
-        if hidden:
-            names = ", ".join(hidden[:5]) + (", ..." if len(hidden) > 5 else "")
-            self._say_once(
-                f"Training diagnostics: layers inside compiled code cannot be observed, and have no numbers: {names}."
-            )
+        reasons = {
+            "inside compiled code cannot be observed": model.in_compiled,
+            "of a frozen transformer are not observed, which would change its fused forward pass": model.in_fast_path,
+        }
+        for reason, modules in reasons.items():
+            hidden = [name for name, layer in model.layers.items() if layer in modules]
+            if hidden:
+                names = ", ".join(hidden[:5]) + (", ..." if len(hidden) > 5 else "")
+                self._say_once(
+                    reason, f"layers {reason}, and have no numbers: {names}."
+                )
+
+    def _reduce_functions(self, pooled: RankMeasurements, plan: Plan) -> None:
+        """Reduces the default choice of activation functions to `MOST`, once it is known how many there are."""
+        functions = [
+            name
+            for name in pooled.order
+            if name in pooled.origins and pooled.origins[name].kind
+        ]
+        if self._functions is None and len(functions) > MOST:
+            self._functions = plan.functions = set(evenly_spread(functions, MOST))
+            self._plans.clear()
+            if any(
+                request.patterns is None and request.quantity in OF_LAYERS
+                for request in plan.requests
+            ):
+                self._say_reduced(
+                    "layers", f"{len(functions)} layers with activation functions"
+                )
 
     def _finish(self) -> Measurements | None:
         """Pools the step over ranks; returns None if the observation went wrong on one of them."""
@@ -176,16 +269,20 @@ class Probe:
         ranks = gather(self._measured_here(step), self.context.ranks)
         if (error := step.guard.error) is not None:
             cause = f"{type(error).__name__}: {error}"
-            warn(f"Training diagnostics failed in step {step.number} and are off until the next fit. {cause}")
+            warn(
+                f"Training diagnostics failed in step {step.number} and are off until the next fit. {cause}"
+            )
         if any(rank is None for rank in ranks):
             self.is_off = True
             return None
         pooled = without_fallback(pool(ranks), step.plan)
         self._calls_functions |= any(origin.kind for origin in pooled.origins.values())
+        self._reduce_functions(pooled, step.plan)
         self._say_failures(pooled.failures, step.number)
         self._say_repeated_steps(step)
         return Measurements(
             step.number,
+            step.due_step,
             in_order(pooled, step.plan.model.params),
             pooled.origins,
             step.plan,
@@ -199,14 +296,20 @@ class Probe:
         results = step.guard.safely(step.finish)
         if step.guard.error is not None:
             return None
-        failures = {key: f"{type(error).__name__}: {error}" for key, error in step.accumulator.failures.items()}
-        return RankMeasurements(results, failures, step.order, dict(self.context.names.origins))
+        failures = {
+            key: f"{type(error).__name__}: {error}"
+            for key, error in step.accumulator.failures.items()
+        }
+        return RankMeasurements(
+            results, failures, step.order, dict(self.context.names.origins)
+        )
 
     def _say_repeated_steps(self, step: Step) -> None:
         if step.repeated_steps:
             self._say_once(
-                f"Training diagnostics: an optimizer stepped more than once in the batch of step {step.number}; "
-                "gradients and updates are those of its first step."
+                "repeated steps",
+                f"parameters were moved more than once in the batch of step {step.number}; gradients and updates are "
+                "those of the first time.",
             )
 
     def _say_failures(self, failures: dict[Key, str], step: int) -> None:
@@ -214,7 +317,9 @@ class Probe:
         causes: dict[tuple[str, str], list[Key]] = {}
         for key, error in failures.items():
             if key not in self.context.failed:
-                causes.setdefault((type(key.statistic).__name__.removesuffix("Of").lower(), error), []).append(key)
+                causes.setdefault(
+                    (type(key.statistic).__name__.removesuffix("Of").lower(), error), []
+                ).append(key)
         self.context.failed |= failures.keys()
         for (statistic, error), keys in causes.items():
             names = ", ".join(key.quantity.of(key.name) for key in keys[:3])
@@ -224,7 +329,7 @@ class Probe:
                 f"the next fit. {error}"
             )
 
-    def _say_once(self, message: str) -> None:
-        if message not in self._said and self.context.rank == 0:
-            self._said.add(message)
-            warn(message)
+    def _say_once(self, cause: str, message: str) -> None:
+        if cause not in self._said and self.context.rank == 0:
+            self._said.add(cause)
+            warn(f"Training diagnostics: {message}")

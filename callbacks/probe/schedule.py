@@ -32,7 +32,9 @@ class Schedule:
     def __post_init__(self) -> None:
         number = self.every_n_steps
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            raise InstrumentError(f"every_n_steps must be a whole number of training steps, 1 or more, got {number!r}")
+            raise InstrumentError(
+                f"every_n_steps must be a whole number of training steps, 1 or more, got {number!r}"
+            )
 
     def is_due(self, step: int) -> bool:
         """True if numbers are due at a step."""
@@ -43,5 +45,7 @@ class Schedule:
     def draws(self, step: int) -> bool:
         """True if pictures are due: at step 0, at the 1st, 4th, 16th, ... multiple, and at each 500th."""
         multiple, rest = divmod(step, self.every_n_steps)
-        is_power_of_four = multiple & (multiple - 1) == 0 and multiple.bit_length() % 2 == 1
+        is_power_of_four = (
+            multiple & (multiple - 1) == 0 and multiple.bit_length() % 2 == 1
+        )
         return not rest and (is_power_of_four or multiple % LONGEST_INTERVAL == 0)

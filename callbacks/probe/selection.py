@@ -21,7 +21,9 @@ LISTED = 40
 Candidate = TypeVar("Candidate", nn.Module, nn.Parameter)
 
 
-def choose_layers(root: nn.Module, patterns: Sequence[str] | None = None) -> dict[str, nn.Module]:
+def choose_layers(
+    root: nn.Module, patterns: Sequence[str] | None = None
+) -> dict[str, nn.Module]:
     """Returns layers by clean name, in the order of their definition.
 
     Args:
@@ -43,7 +45,9 @@ def choose_layers(root: nn.Module, patterns: Sequence[str] | None = None) -> dic
     return activation_layers(layers) or leaf_layers(layers)
 
 
-def choose_params(root: nn.Module, patterns: Sequence[str] | None = None) -> dict[str, nn.Parameter]:
+def choose_params(
+    root: nn.Module, patterns: Sequence[str] | None = None
+) -> dict[str, nn.Parameter]:
     """Returns real floating point parameters by clean name, in the order of their definition.
 
     Args:
@@ -58,11 +62,19 @@ def choose_params(root: nn.Module, patterns: Sequence[str] | None = None) -> dic
         >>> list(choose_params(nn.Linear(2, 2))), list(choose_params(nn.Linear(2, 2), ["*"]))
         (['weight'], ['weight', 'bias'])
     """
-    params = {name: param for name, param in named_params(root).items() if param.is_floating_point()}
+    params = {
+        name: param
+        for name, param in named_params(root).items()
+        if param.is_floating_point()
+    }
     if patterns is not None:
         check_matches(params, patterns, "params")
         return matching(params, patterns)
-    return {name: param for name, param in params.items() if is_lazy(param) or param.ndim >= 2}
+    return {
+        name: param
+        for name, param in params.items()
+        if is_lazy(param) or param.ndim >= 2
+    }
 
 
 def named_layers(root: nn.Module) -> dict[str, nn.Module]:
@@ -81,12 +93,18 @@ def named_params(root: nn.Module) -> dict[str, nn.Parameter]:
 
 def activation_layers(layers: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
     """Returns the activation modules."""
-    return {name: layer for name, layer in layers.items() if is_activation(unwrapped(layer))}
+    return {
+        name: layer for name, layer in layers.items() if is_activation(unwrapped(layer))
+    }
 
 
 def leaf_layers(layers: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
     """Returns the modules with parameters and without children; parametrizations are part of their layer."""
-    return {name: layer for name, layer in layers.items() if ".parametrizations." not in name and _is_leaf(layer)}
+    return {
+        name: layer
+        for name, layer in layers.items()
+        if ".parametrizations." not in name and _is_leaf(layer)
+    }
 
 
 def matching(
@@ -95,7 +113,11 @@ def matching(
     kind: Callable[[Candidate], str] = lambda _: "",
 ) -> dict[str, Candidate]:
     """Returns the candidates whose name or kind at least one pattern matches."""
-    return {name: candidate for name, candidate in candidates.items() if matches_any(patterns, name, kind(candidate))}
+    return {
+        name: candidate
+        for name, candidate in candidates.items()
+        if matches_any(patterns, name, kind(candidate))
+    }
 
 
 def matches_any(patterns: Sequence[str], *names: str) -> bool:
@@ -123,12 +145,20 @@ def check_matches(
         InstrumentError: If a pattern matches nothing.
     """
     for pattern in patterns:
-        if any(matches_any([pattern], name, kind(candidate)) for name, candidate in candidates.items()):
+        if any(
+            matches_any([pattern], name, kind(candidate))
+            for name, candidate in candidates.items()
+        ):
             continue
         if any(fnmatchcase(name, pattern) for name in more):
             continue
-        names = (f"{name} ({kind(one)})" if kind(one) else name for name, one in candidates.items())
-        raise InstrumentError(f"{argument}: no match for {pattern!r}; there are: {_listing(names)}")
+        names = (
+            f"{name} ({kind(one)})" if kind(one) else name
+            for name, one in candidates.items()
+        )
+        raise InstrumentError(
+            f"{argument}: no match for {pattern!r}; there are: {_listing(names)}"
+        )
 
 
 def check_patterns(argument: str, patterns: Sequence[str] | None) -> None:
@@ -139,8 +169,14 @@ def check_patterns(argument: str, patterns: Sequence[str] | None) -> None:
     """
     if patterns is None:
         return
-    if isinstance(patterns, str) or not patterns or not all(isinstance(pattern, str) for pattern in patterns):
-        raise InstrumentError(f"{argument} must be None or a list of patterns such as ['*.tanh*'], got {patterns!r}")
+    if (
+        isinstance(patterns, str)
+        or not patterns
+        or not all(isinstance(pattern, str) for pattern in patterns)
+    ):
+        raise InstrumentError(
+            f"{argument} must be None or a list of patterns such as ['*.tanh*'], got {patterns!r}"
+        )
 
 
 def names_of_functions(layers: Iterable[str]) -> Iterable[str]:
@@ -164,7 +200,9 @@ def clean_name(root: nn.Module, name: str) -> str:
     """Returns a qualified name without the parts that wrappers inserted, and encodable as UTF-8."""
     parts, owner = [], root
     for part in name.split("."):
-        wrapped = part == "module" and isinstance(owner, DataParallel | DistributedDataParallel)
+        wrapped = part == "module" and isinstance(
+            owner, DataParallel | DistributedDataParallel
+        )
         if part not in WRAPPERS and not wrapped:
             parts.append(part)
         owner = getattr(owner, part, None)
@@ -172,8 +210,8 @@ def clean_name(root: nn.Module, name: str) -> str:
 
 
 def encodable(name: str) -> str:
-    """Replaces what UTF-8 cannot encode: a lone surrogate in one name would end TensorBoard's file for all."""
-    return name.encode("utf-8", "replace").decode("utf-8")
+    """Escapes what UTF-8 cannot encode: a lone surrogate in one name would end TensorBoard's file for all."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def unwrapped(layer: nn.Module) -> nn.Module:
@@ -195,7 +233,9 @@ def _is_leaf(layer: nn.Module) -> bool:
     layer = unwrapped(layer)
     if is_parametrized(layer):
         return all(name == "parametrizations" for name, _ in layer.named_children())
-    return not any(True for _ in layer.children()) and any(True for _ in layer.parameters(recurse=False))
+    return not any(True for _ in layer.children()) and any(
+        True for _ in layer.parameters(recurse=False)
+    )
 
 
 def _listing(names: Iterable[str]) -> str:

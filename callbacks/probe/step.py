@@ -25,12 +25,16 @@ class Step:
 
     Args:
         number: Step on the axis of all plots.
+        due_step: Step that is due on the schedule; an earlier one where the step began in an accumulation.
         plan: What is to be measured.
         context: Facts of the fit.
     """
 
-    def __init__(self, number: int, plan: Plan, context: FitContext) -> None:
-        self.number, self.plan, self.context = number, plan, context
+    def __init__(
+        self, number: int, due_step: int, plan: Plan, context: FitContext
+    ) -> None:
+        self.number, self.due_step = number, due_step
+        self.plan, self.context = plan, context
         self.accumulator: Accumulator[Key] = Accumulator(skipped=context.failed)
         self.parameter_steps = ParameterSteps(plan.name_of_param)
         self.batches = 0
@@ -38,13 +42,20 @@ class Step:
         self.in_batch = False
         """True from the begin of a batch to its end."""
         self.repeated_steps = False
-        """Whether an optimizer stepped more than once."""
+        """Whether a parameter was moved more than once."""
+        self.moved_unseen = False
+        """Whether parameters moved in a way that leaves no trace on them."""
         self.guard = Guard()
         self._optimizer_stepped = False
+        self._announced: list[Optimizer] = []
         self._scale_before: Tensor | None = None
         self._layers = LayerObserver(plan, context, self.accumulator, self.guard)
-        self._parameters = ParameterObserver(plan, context, self.accumulator, self.parameter_steps)
-        self._optimizers = OptimizerHooks(self.guard, self._before_any_step, self._after_any_step)
+        self._parameters = ParameterObserver(
+            plan, context, self.accumulator, self.parameter_steps
+        )
+        self._optimizers = OptimizerHooks(
+            self.guard, self._before_any_step, self._after_any_step
+        )
 
     @property
     def order(self) -> list[str]:
@@ -56,17 +67,23 @@ class Step:
         if not (self.batches or self.in_batch):
             self._parameters.read_parameters()
         self.in_batch = True
-        self._optimizers.attach()
+        if not self.context.automatic:
+            # Where Lightning steps the optimizers, it announces them; hooks would be compiled along with them.
+            self._optimizers.attach(self.context.optimizers())
         self._layers.attach()
 
     def before_backward(self, loss: Tensor) -> None:
         """Measures the loss, and takes gradients from here on."""
-        self._layers.begin_backward(is_last=self.context.automatic)
+        self._layers.begin_backward(loss, is_last=self.context.automatic)
         micro_batches = self.context.micro_batches if self.context.automatic else 1
         key = Key(Quantity.LOSS, "", MOMENTS)
-        unscaled = self.accumulator.attempt([key], partial(self.context.scale.unscaled_loss, loss, micro_batches))
+        unscaled = self.accumulator.attempt(
+            [key], partial(self.context.scale.unscaled_loss, loss, micro_batches)
+        )
         if unscaled is not None:
-            self.accumulator.attempt([key], partial(self.accumulator.add, key, MOMENTS, unscaled))
+            self.accumulator.attempt(
+                [key], partial(self.accumulator.add, key, MOMENTS, unscaled)
+            )
 
     def after_backward(self) -> None:
         """Takes no gradients from here on.
@@ -85,13 +102,20 @@ class Step:
             self._scale_before = self.context.scale.factor()
         self.parameter_steps.note_asked(optimizer)
         self._parameters.read_gradients(optimizer)
+        self._announced.append(optimizer)
 
     def end_batch(self) -> bool:
         """Removes all hooks; returns whether the step has ended, that is, whether parameters were asked to move."""
         self.detach()
         self.in_batch = False
         self.batches += 1
-        return self._optimizer_stepped or (not self.context.automatic and self._parameters.have_moved())
+        if self.context.automatic:
+            for optimizer in self._announced:
+                self._after_any_step(optimizer)
+        if self._optimizer_stepped or self.context.automatic:
+            return self._optimizer_stepped
+        has_moved, self.moved_unseen = self._parameters.have_moved()
+        return has_moved
 
     def detach(self) -> None:
         """Removes all hooks, until the next batch of the step."""
@@ -118,24 +142,33 @@ class Step:
         """Measures by how much the gradient scaler changed its scale: it lowers it where it skips a step."""
         after = self.context.scale.factor()
         if self._scale_before is not None and after is not None:
-            self.accumulator.add(Key(Quantity.SCALE, "", MOMENTS), MOMENTS, after - self._scale_before)
+            self.accumulator.add(
+                Key(Quantity.SCALE, "", MOMENTS), MOMENTS, after - self._scale_before
+            )
 
     def _before_any_step(self, optimizer: Optimizer, has_closure: bool) -> None:
-        """Observes an optimizer that steps again, or that Lightning does not announce.
+        """Observes an optimizer that moves parameters again, or that Lightning does not announce.
 
         With a closure the gradients are not there yet; without, in manual optimization, they are complete.
         """
         names = [name for name, _ in self.parameter_steps.params_of(optimizer)]
-        if self.parameter_steps.any_returned(names):
+        moved = [name for name in names if self.parameter_steps.any_returned([name])]
+        if moved:
             self.repeated_steps = True
-            self._parameters.read_updates(names)
-        elif names and not has_closure and not self.context.automatic:
+            self._parameters.read_updates(moved)
+        if len(moved) < len(names) and not has_closure and not self.context.automatic:
             self.before_optimizer_step(optimizer)
 
     def _after_any_step(self, optimizer: Optimizer) -> None:
         params = list(self.parameter_steps.params_of(optimizer))
         if params and not self.context.automatic:
             self._optimizer_stepped = True
-        new = [(name, param) for name, param in params if not self.parameter_steps.any_returned([name])]
+        new = [
+            (name, param)
+            for name, param in params
+            if not self.parameter_steps.any_returned([name])
+        ]
         self.parameter_steps.note_returned(optimizer)
-        self.accumulator.attempt([], partial(self._parameters.read_largest_gradients, new))
+        self.accumulator.attempt(
+            [], partial(self._parameters.read_largest_gradients, new)
+        )

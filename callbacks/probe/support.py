@@ -1,11 +1,13 @@
 """Limits of observation: strategies and compiled layers of which every number would be wrong."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
 from torch import nn
+
+from .compiled_functions import compiled_functions, owner_of
 
 STRATEGIES = {
     "FSDPStrategy": "it flattens parameters; ModelParallelStrategy with fully_shard does not",
@@ -13,6 +15,9 @@ STRATEGIES = {
     "XLAStrategy": "its tensors are not there before the step is compiled",
 }
 """Strategies under which gradients and parameters are not where PyTorch has them, and why."""
+
+FUSED = (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)
+"""Modules with a fused forward pass for inference."""
 
 
 def why_unsupported(trainer: Trainer) -> str | None:
@@ -22,12 +27,17 @@ def why_unsupported(trainer: Trainer) -> str | None:
         if base.__name__ in STRATEGIES:
             return f"cannot measure under {type(strategy).__name__}: {STRATEGIES[base.__name__]}."
     mesh: Any = getattr(strategy, "device_mesh", None)
-    if "tensor_parallel" in (getattr(mesh, "mesh_dim_names", None) or ()) and mesh["tensor_parallel"].size() > 1:
+    if (
+        "tensor_parallel" in (getattr(mesh, "mesh_dim_names", None) or ())
+        and mesh["tensor_parallel"].size() > 1
+    ):
         return "cannot measure under tensor parallelism: what a layer returns is then a part of its output."
     return None
 
 
-def unobservable_modules(root: nn.Module, modules: Iterable[nn.Module]) -> set[nn.Module]:
+def unobservable_modules(
+    root: nn.Module, modules: Sequence[nn.Module]
+) -> set[nn.Module]:
     """Returns the modules whose calls no hook may observe.
 
     Compiled code has no hooks but those that were there when it was compiled. Those would be compiled along: the
@@ -35,21 +45,49 @@ def unobservable_modules(root: nn.Module, modules: Iterable[nn.Module]) -> set[n
     without; and a hook makes Dynamo compile containers that it leaves alone otherwise. TorchScript has no hooks. A
     module wrapped by `torch.compile` can be observed as a whole, its layers cannot.
     """
-    if getattr(root, "_compiler_ctx", None) is not None:  # set by Lightning on a LightningModule compiled as a whole
+    if (
+        getattr(root, "_compiler_ctx", None) is not None
+    ):  # set by Lightning on a LightningModule compiled as a whole
         return set(root.modules())
     hidden: set[nn.Module] = set()
     for module in modules:
-        if getattr(module, "_compiled_call_impl", None) is not None:  # set by `module.compile()`
+        if (
+            getattr(module, "_compiled_call_impl", None) is not None
+        ):  # set by `module.compile()`
             hidden |= set(module.modules())
         elif hasattr(module, "_orig_mod"):  # set by `torch.compile(module)`
             hidden |= set(module.modules()) - {module}
         elif isinstance(module, torch.jit.ScriptModule):
             hidden.add(module)
+    for function in compiled_functions(modules):
+        if (
+            owner := owner_of(function)
+        ) is not None:  # a compiled method may call any layer of its module
+            hidden |= set(owner.modules())
     return hidden
 
 
-def is_compiled(root: nn.Module, modules: Iterable[nn.Module]) -> bool:
-    """True if any part of a model is compiled."""
-    return getattr(root, "_compiler_ctx", None) is not None or any(
-        getattr(module, "_compiled_call_impl", None) is not None or hasattr(module, "_orig_mod") for module in modules
+def is_compiled(root: nn.Module, modules: Sequence[nn.Module]) -> bool:
+    """True if any part of a model is compiled, or a function that it calls."""
+    if getattr(root, "_compiler_ctx", None) is not None:
+        return True
+    compiled = (
+        getattr(module, "_compiled_call_impl", None) is not None
+        or hasattr(module, "_orig_mod")
+        for module in modules
     )
+    return any(compiled) or bool(compiled_functions(modules))
+
+
+def fast_path_modules(modules: Iterable[nn.Module]) -> set[nn.Module]:
+    """Returns the frozen attention modules and what they consist of.
+
+    In eval mode PyTorch computes them by one fused operation, unless they have hooks or a torch function mode is on: to
+    observe them would change what they return.
+    """
+    hidden: set[nn.Module] = set()
+    for module in modules:
+        is_frozen = not any(param.requires_grad for param in module.parameters())
+        if isinstance(module, FUSED) and is_frozen:
+            hidden |= set(module.modules())
+    return hidden

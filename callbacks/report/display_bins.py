@@ -95,7 +95,9 @@ class FineBins:
         edges = np.outer(self.low, 1 - fractions)
         edges += np.outer(self.high, fractions)
         numbers = EDGES.searchsorted(edges, "right") - 1
-        offsets = self.owners * BINS  # with offsets, the numbers of all histograms ascend
+        offsets = (
+            self.owners * BINS
+        )  # with offsets, the numbers of all histograms ascend
         ascending = self.bins + offsets.repeat(self.sizes)
         return ascending.searchsorted(numbers + offsets[:, None])
 

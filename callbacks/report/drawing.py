@@ -55,7 +55,12 @@ class PictureQueue:
         most_waiting: Pictures that may wait.
     """
 
-    def __init__(self, drawer: Drawer, notify: Callable[[str], None], most_waiting: int = MOST_WAITING) -> None:
+    def __init__(
+        self,
+        drawer: Drawer,
+        notify: Callable[[str], None],
+        most_waiting: int = MOST_WAITING,
+    ) -> None:
         self._drawer, self._notify, self._most_waiting = drawer, notify, most_waiting
         self._changed = threading.Condition()
         self._jobs: deque[_Job] = deque()
@@ -74,7 +79,9 @@ class PictureQueue:
 
         More than fit into an empty queue are cut off.
         """
-        jobs = [_Job(tag, step, plot) for tag, plot in plots.items()][: self._most_waiting]
+        jobs = [_Job(tag, step, plot) for tag, plot in plots.items()][
+            : self._most_waiting
+        ]
         with self._changed:
             if self._is_closed or len(self._jobs) + len(jobs) > self._most_waiting:
                 return
@@ -105,7 +112,9 @@ class PictureQueue:
             self._thread.join(JOIN_LIMIT)
 
     def _start(self) -> None:
-        thread = threading.Thread(target=self._work, name="training-diagnostics", daemon=True)
+        thread = threading.Thread(
+            target=self._work, name="training-diagnostics", daemon=True
+        )
         try:
             thread.start()
         except RuntimeError as error:  # too many threads
@@ -142,4 +151,6 @@ class PictureQueue:
     def _report(self, job: _Job, error: str) -> None:
         if not self._is_closed and error not in self._errors:
             self._errors.add(error)
-            self._notify(f"The picture {job.tag} of step {job.step} cannot be drawn. {error}")
+            self._notify(
+                f"The picture {job.tag} of step {job.step} cannot be drawn. {error}"
+            )

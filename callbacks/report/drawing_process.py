@@ -29,7 +29,9 @@ def drawing_command() -> list[str] | None:
     if os.name != "posix" or not sys.executable or hasattr(sys, "frozen"):
         return None
     figures = Path(__file__).with_name("figures.py")
-    paths = [path for path in sys.path if isinstance(path, str) and path]  # "" is the working directory
+    paths = [
+        path for path in sys.path if isinstance(path, str) and path
+    ]  # "" is the working directory
     return [sys.executable, "-c", PROGRAM, str(figures), *paths]
 
 
@@ -46,7 +48,10 @@ class DrawingProcess:
     """
 
     def __init__(
-        self, notify: Callable[[str], None], command: Sequence[str] | None, limit: float = PICTURE_LIMIT
+        self,
+        notify: Callable[[str], None],
+        command: Sequence[str] | None,
+        limit: float = PICTURE_LIMIT,
     ) -> None:
         self._notify, self._command, self._limit = notify, command, limit
         self._process: subprocess.Popen[bytes] | None = None
@@ -94,7 +99,9 @@ class DrawingProcess:
                 connection = self._connect()
                 connection.send((figure, arguments))
                 if not connection.poll(self._limit):
-                    raise TimeoutError(f"There was no picture after {self._limit:g} seconds.")
+                    raise TimeoutError(
+                        f"There was no picture after {self._limit:g} seconds."
+                    )
                 return connection.recv()
             except Exception as error:
                 self._give_up(error)
@@ -103,14 +110,18 @@ class DrawingProcess:
     def _connect(self) -> Connection:
         if self._connection is None and not self._is_closed:
             self._start()
-        if self._connection is None or self._is_closed:  # `close` may have been called meanwhile
+        if (
+            self._connection is None or self._is_closed
+        ):  # `close` may have been called meanwhile
             raise RuntimeError("The drawing process was closed.")
         return self._connection
 
     def _start(self) -> None:
         if self._command is None:
             raise RuntimeError("No process can be started on this platform.")
-        self._connection, remote = Pipe()  # not standard output, to which anything may print
+        self._connection, remote = (
+            Pipe()
+        )  # not standard output, to which anything may print
         with remote:
             descriptor = remote.fileno()
             self._process = subprocess.Popen(
@@ -128,7 +139,9 @@ class DrawingProcess:
         self._disconnect()
         if not self._is_closed:
             reason = f"{type(error).__name__}: {error}"
-            self._notify(f"Pictures of diagnostics are drawn by the training itself, which takes longer. {reason}")
+            self._notify(
+                f"Pictures of diagnostics are drawn by the training itself, which takes longer. {reason}"
+            )
 
     def _kill(self) -> None:
         if self._process is not None:

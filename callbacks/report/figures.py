@@ -36,7 +36,13 @@ Line = tuple[str, Sequence[float]]
 """Label, and a value at each step; NaN where there is none."""
 
 
-def density_figure(title: str, axis: str, limits: tuple[float, float], lines: Sequence[Curve], total: int) -> Figure:
+def density_figure(
+    title: str,
+    axis: str,
+    limits: tuple[float, float],
+    lines: Sequence[Curve],
+    total: int,
+) -> Figure:
     """Plots densities, one curve a layer, over one axis.
 
     Args:
@@ -56,7 +62,9 @@ def density_figure(title: str, axis: str, limits: tuple[float, float], lines: Se
     return figure
 
 
-def ratio_figure(title: str, steps: Sequence[int], lines: Sequence[Line], total: int) -> Figure:
+def ratio_figure(
+    title: str, steps: Sequence[int], lines: Sequence[Line], total: int
+) -> Figure:
     """Plots log10 of update ratios over steps, one line a parameter, with the guide at -3.
 
     Args:
@@ -68,7 +76,9 @@ def ratio_figure(title: str, steps: Sequence[int], lines: Sequence[Line], total:
     figure, axes = _empty_figure(title, width=0.48)
     marker = "." if len(steps) < MARKED_STEPS else None
     for number, (_, ratios) in enumerate(lines):
-        axes.plot(steps, ratios, color=_color(number, len(lines)), lw=1.2, marker=marker)
+        axes.plot(
+            steps, ratios, color=_color(number, len(lines)), lw=1.2, marker=marker
+        )
     axes.axhline(GUIDE, color="black", lw=1, ls="--")
     axes.set(xlabel="step", ylabel="log10( std(update) / std(parameter) )")
     labels = [label for label, _ in lines]
@@ -84,12 +94,17 @@ def map_figure(title: str, shades: Sequence[Sequence[int]]) -> Figure:
         shades: `(examples, units)` array, from 0 to 255.
     """
     figure, axes = _empty_figure(title, width=0.9)
-    axes.imshow(shades, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+    axes.imshow(
+        shades, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto"
+    )
     axes.set(xlabel="unit", ylabel="example")
     return figure
 
 
-FIGURES = {function.__name__: function for function in (density_figure, ratio_figure, map_figure)}
+FIGURES = {
+    function.__name__: function
+    for function in (density_figure, ratio_figure, map_figure)
+}
 
 
 def draw(figure: str, arguments: Mapping[str, Any]) -> bytes:
@@ -129,7 +144,9 @@ def _add_legend(axes: Axes, labels: Sequence[str], chosen: int, total: int) -> N
     texts = [_encodable(label) for label in labels]
     title = f"{chosen} of {total}" if chosen < total else None
     place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.01)}
-    legend = axes.legend(axes.lines, texts, fontsize=7, title=title, title_fontsize=7, **place)
+    legend = axes.legend(
+        axes.lines, texts, fontsize=7, title=title, title_fontsize=7, **place
+    )
     for text in legend.get_texts():
         text.set_parse_math(False)  # "$" is a character like any other in a name
 

@@ -67,7 +67,13 @@ class DensityPlot:
             values, densities = _density(curve.histogram, limits)
             lines.append((f"{name}: {curve.remark}", values, densities))
         total = len(self.curves)
-        return {"title": self.title, "axis": self.axis, "limits": limits, "lines": lines, "total": total}
+        return {
+            "title": self.title,
+            "axis": self.axis,
+            "limits": limits,
+            "lines": lines,
+            "total": total,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,12 @@ class RatioPlot:
         names = choose_evenly(list(self.ratios))
         values = [_with_gaps(self.ratios[name]) for name in names]
         lines = list(zip(shorten_names(names, LONGEST_LABEL), values, strict=True))
-        return {"title": self.title, "steps": list(self.steps), "lines": lines, "total": len(self.ratios)}
+        return {
+            "title": self.title,
+            "steps": list(self.steps),
+            "lines": lines,
+            "total": len(self.ratios),
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +134,9 @@ def _axis_limits(histograms: Sequence[Histogram]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _density(histogram: Histogram, limits: tuple[float, float]) -> tuple[Floats, Floats]:
+def _density(
+    histogram: Histogram, limits: tuple[float, float]
+) -> tuple[Floats, Floats]:
     """`(POINTS,)` values and densities over the part of the axis where the histogram has values."""
     low = max(limits[0], histogram.moments.low)
     high = min(limits[1], histogram.moments.high)

@@ -38,7 +38,11 @@ def merge_records(records: Sequence[Record]) -> list[dict[str, Value]]:
     """
     merged: list[dict[str, Value]] = []
     for record in filter(None, records):
-        conflicts = [place for place, earlier in enumerate(merged) if _share_tags(record, earlier)]
+        conflicts = [
+            place
+            for place, earlier in enumerate(merged)
+            if _share_tags(record, earlier)
+        ]
         place = conflicts[-1] + 1 if conflicts else 0
         if place == len(merged):
             merged.append({})
@@ -61,10 +65,18 @@ def _merge_into(target: dict[str, Value], record: Record) -> None:
 
 def numbers_in(record: Record) -> dict[str, float]:
     """Returns the numbers of a record."""
-    return {tag: value for tag, value in record.items() if not isinstance(value, Histogram)}
+    return {
+        tag: value for tag, value in record.items() if not isinstance(value, Histogram)
+    }
 
 
 def histograms_in(record: Record) -> dict[str, Histogram]:
     """Returns the histograms of a record that have a finite value."""
-    histograms = {tag: value for tag, value in record.items() if isinstance(value, Histogram)}
-    return {tag: histogram for tag, histogram in histograms.items() if histogram.moments.count}
+    histograms = {
+        tag: value for tag, value in record.items() if isinstance(value, Histogram)
+    }
+    return {
+        tag: histogram
+        for tag, histogram in histograms.items()
+        if histogram.moments.count
+    }

@@ -40,7 +40,9 @@ class Reporter:
         # Messages of the drawing thread, for the training thread to warn of: filters of warnings are not thread-safe.
         self._messages: deque[str] = deque()
         notify = self._messages.append
-        self._queue = PictureQueue(drawer or DrawingProcess(notify, drawing_command()), notify, most_waiting)
+        self._queue = PictureQueue(
+            drawer or DrawingProcess(notify, drawing_command()), notify, most_waiting
+        )
 
     @property
     def takes_pictures(self) -> bool:
@@ -70,7 +72,9 @@ class Reporter:
         self._wait_left -= time.monotonic() - start
         self._write_pictures()
         if not in_time:
-            warn(f"{self._queue.waiting} pictures of diagnostics were not drawn in time and may be missing.")
+            warn(
+                f"{self._queue.waiting} pictures of diagnostics were not drawn in time and may be missing."
+            )
 
     def close(self) -> None:
         """Ends the drawing process and its thread; callable at any time, any number of times."""

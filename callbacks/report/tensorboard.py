@@ -41,7 +41,9 @@ def record_summary(record: Record) -> "Summary":
     histograms = histograms_in(record)
     bins = display_bins(list(histograms.values()))
     for (tag, histogram), display in zip(histograms.items(), bins, strict=True):
-        summary.value.add(tag=encodable(tag), histo=_histogram_message(histogram, display))
+        summary.value.add(
+            tag=encodable(tag), histo=_histogram_message(histogram, display)
+        )
     return summary
 
 
@@ -49,8 +51,12 @@ def picture_summary(picture: Picture) -> "Summary":
     """Returns a picture as a message."""
     from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
 
-    width, height = struct.unpack(">2I", picture.png[16:24])  # in the header of every PNG
-    image = Summary.Image(height=height, width=width, colorspace=RGB, encoded_image_string=picture.png)
+    width, height = struct.unpack(
+        ">2I", picture.png[16:24]
+    )  # in the header of every PNG
+    image = Summary.Image(
+        height=height, width=width, colorspace=RGB, encoded_image_string=picture.png
+    )
     return Summary(value=[Summary.Value(tag=encodable(picture.tag), image=image)])
 
 

@@ -36,14 +36,24 @@ class Writer:
 
     def write_record(self, record: Record, step: int) -> None:
         """Writes the numbers and histograms of a step: one event of TensorBoard, one row of other loggers."""
-        self._write(self._loggers, "numbers", lambda logger: _write_record(logger, record, step))
-        self._picture_loggers = [logger for logger in self._picture_loggers if logger in self._loggers]
+        self._write(
+            self._loggers, "numbers", lambda logger: _write_record(logger, record, step)
+        )
+        self._picture_loggers = [
+            logger for logger in self._picture_loggers if logger in self._loggers
+        ]
 
     def write_picture(self, picture: Picture) -> None:
         """Writes a picture."""
-        self._write(self._picture_loggers, "pictures", lambda logger: _write_picture(logger, picture))
+        self._write(
+            self._picture_loggers,
+            "pictures",
+            lambda logger: _write_picture(logger, picture),
+        )
 
-    def _write(self, loggers: list[Any], kind: str, write: Callable[[Any], None]) -> None:
+    def _write(
+        self, loggers: list[Any], kind: str, write: Callable[[Any], None]
+    ) -> None:
         for logger in tuple(loggers):
             try:
                 write(logger)
@@ -81,9 +91,13 @@ def _wandb_histograms(record: Record) -> dict[str, Any]:
     histograms = histograms_in(record)
     bins = display_bins(list(histograms.values()))
     converted = {}
-    for (tag, histogram), (limits, counts) in zip(histograms.items(), bins, strict=True):
+    for (tag, histogram), (limits, counts) in zip(
+        histograms.items(), bins, strict=True
+    ):
         edges = [histogram.moments.low, *limits]
-        converted[tag] = wandb.Histogram(np_histogram=(np.array(counts), np.array(edges)))
+        converted[tag] = wandb.Histogram(
+            np_histogram=(np.array(counts), np.array(edges))
+        )
     return converted
 
 
@@ -93,8 +107,14 @@ def _pixels(picture: Picture) -> np.ndarray:
 
 
 def _takes_pictures(logger: Any) -> bool:
-    with contextlib.suppress(Exception):  # a logger that fails is warned of when it gets numbers
-        return event_file(logger) is not None or takes_images(logger) or stores_images(logger)
+    with contextlib.suppress(
+        Exception
+    ):  # a logger that fails is warned of when it gets numbers
+        return (
+            event_file(logger) is not None
+            or takes_images(logger)
+            or stores_images(logger)
+        )
     return False
 
 
@@ -108,4 +128,6 @@ def takes_images(logger: Any) -> bool:
 
 def stores_images(logger: Any) -> bool:
     """True for a logger whose client has a `log_image`, such as MLflow."""
-    return hasattr(type(logger), "run_id") and callable(getattr(logger.experiment, "log_image", None))
+    return hasattr(type(logger), "run_id") and callable(
+        getattr(logger.experiment, "log_image", None)
+    )

@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +10,14 @@ import torch
 import torch.nn.functional as F
 from fits import ALL, Regression, every_step, fit, state_of, tanh_net
 from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
 from callbacks.measure.placement import simulated_device
 
-pytestmark = pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"
+)
 
 
 def with_dropout_and_batchnorm() -> nn.Module:
@@ -33,7 +37,11 @@ class Residual(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer, self.activation, self.head = nn.Linear(4, 4), nn.ReLU(inplace=True), nn.Linear(4, 1)
+        self.layer, self.activation, self.head = (
+            nn.Linear(4, 4),
+            nn.ReLU(inplace=True),
+            nn.Linear(4, 1),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         for _ in range(2):
@@ -46,7 +54,10 @@ class Residual(nn.Module):
 class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.lstm, self.head = nn.LSTM(1, 5, num_layers=2, dropout=0.2, batch_first=True), nn.Linear(5, 1)
+        self.lstm, self.head = (
+            nn.LSTM(1, 5, num_layers=2, dropout=0.2, batch_first=True),
+            nn.Linear(5, 1),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         outputs, _ = self.lstm(x.unsqueeze(-1))
@@ -58,7 +69,11 @@ class Functional(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second, self.head = nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 1)
+        self.first, self.second, self.head = (
+            nn.Linear(4, 8),
+            nn.Linear(8, 8),
+            nn.Linear(8, 1),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.dropout(F.relu(self.first(x), inplace=True), 0.2, self.training)
@@ -80,29 +95,45 @@ def states(make: Callable[[], nn.Module], **options: Any) -> tuple[str, str]:
         return Regression(make(), adam)
 
     instruments = every_step(layers=["*"], params=["*"], figures=False)
-    return state_of(*fit(model, instruments, max_steps=7, **options)), state_of(*fit(model, max_steps=7, **options))
+    return state_of(*fit(model, instruments, max_steps=7, **options)), state_of(
+        *fit(model, max_steps=7, **options)
+    )
 
 
 @EVERY_MODEL
 @pytest.mark.parametrize(
     "options",
-    [{}, {"accumulate_grad_batches": 2}, {"gradient_clip_val": 0.01}, {"precision": "bf16-mixed"}],
+    [
+        {},
+        {"accumulate_grad_batches": 2},
+        {"gradient_clip_val": 0.01},
+        {"precision": "bf16-mixed"},
+    ],
     ids=str,
 )
-def test_training_is_bit_equal(make: Callable[[], nn.Module], options: dict[str, Any]) -> None:
+def test_training_is_bit_equal(
+    make: Callable[[], nn.Module], options: dict[str, Any]
+) -> None:
     observed, bare = states(make, **options)
     assert observed == bare
 
 
 @EVERY_MODEL
-def test_training_is_bit_equal_on_the_path_of_an_accelerator(make: Callable[[], nn.Module]) -> None:
+def test_training_is_bit_equal_on_the_path_of_an_accelerator(
+    make: Callable[[], nn.Module],
+) -> None:
     with simulated_device():
         observed, bare = states(make)
     assert observed == bare
 
 
-def test_with_pictures() -> None:
-    observed = state_of(*fit(lambda: Regression(tanh_net()), every_step()))
+def test_with_pictures(tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path)
+    observed = state_of(
+        *fit(lambda: Regression(tanh_net()), every_step(), logger=logger)
+    )
+    (events,) = tmp_path.rglob("events*")
+    assert b"saturation_map" in events.read_bytes()
     assert observed == state_of(*fit(lambda: Regression(tanh_net())))
 
 
@@ -124,7 +155,9 @@ def test_no_activation_is_kept_alive(kind: Any) -> None:
     def alive(*instruments: Callback) -> int:
         result = fit(lambda: Regression(tanh_net()), instruments, max_steps=20)
         gc.collect()
-        tensors = [thing for thing in gc.get_objects() if issubclass(type(thing), Tensor)]
+        tensors = [
+            thing for thing in gc.get_objects() if issubclass(type(thing), Tensor)
+        ]
         count = sum(tensor.numel() in (64, 8) for tensor in tensors)
         del result
         return count
@@ -139,8 +172,16 @@ def test_copies_of_parameters_are_released_with_their_step() -> None:
 
     class Counts(Callback):
         def on_train_batch_end(self, *_: Any, **__: Any) -> None:
-            tensors = [thing for thing in gc.get_objects() if issubclass(type(thing), Tensor)]
-            alive.append(sum(tensor.numel() >= 100_000 for tensor in tensors if not tensor.is_meta))
+            tensors = [
+                thing for thing in gc.get_objects() if issubclass(type(thing), Tensor)
+            ]
+            alive.append(
+                sum(
+                    tensor.numel() >= 100_000
+                    for tensor in tensors
+                    if not tensor.is_meta
+                )
+            )
 
     fit(lambda: Regression(net), [Counts()], max_steps=3)
     bare = max(alive)

@@ -1,4 +1,4 @@
-"""Trainings that are interrupted, break, change or run beside each other: nothing is left behind, disturbed or untrue."""
+"""Trainings that are interrupted, break, change or run beside each other: nothing is left behind or disturbed."""
 
 import contextlib
 import copy
@@ -31,7 +31,9 @@ import callbacks
 from callbacks import ActivationHistogram, GradStats, SaturationMap, UpdateRatio
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"),
+    pytest.mark.filterwarnings(
+        "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"
+    ),
     pytest.mark.filterwarnings("ignore:.*A newer version of torch was released"),
 ]
 
@@ -45,7 +47,9 @@ class Records(Callback):
     def __init__(self) -> None:
         self.steps: dict[int, Record] = {}
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
+    ) -> None:
         self._keep(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -58,7 +62,9 @@ class Records(Callback):
                 self.steps.setdefault(step, {}).update(instrument.latest)
 
 
-def instruments(layers: list[str] | None = None, params: list[str] | None = None, **options: Any) -> list[Any]:
+def instruments(
+    layers: list[str] | None = None, params: list[str] | None = None, **options: Any
+) -> list[Any]:
     """All four instruments, at every step and without pictures."""
     common: dict[str, Any] = {"every_n_steps": 1, "figures": False, **options}
     return [
@@ -70,7 +76,9 @@ def instruments(layers: list[str] | None = None, params: list[str] | None = None
 
 
 def measure(
-    make: Callable[[], LightningModule], chosen: Sequence[Callback] | None = None, **options: Any
+    make: Callable[[], LightningModule],
+    chosen: Sequence[Callback] | None = None,
+    **options: Any,
 ) -> dict[int, Record]:
     """Fits a model with all instruments at every step; returns their records by step."""
     records = Records()
@@ -91,7 +99,10 @@ def assert_equal_records(one: dict[int, Record], other: dict[int, Record]) -> No
         assert one[step].keys() == record.keys()
         for tag, value in record.items():
             if isinstance(value, float):
-                assert one[step][tag] == pytest.approx(value, rel=1e-6, abs=1e-9), (step, tag)
+                assert one[step][tag] == pytest.approx(value, rel=1e-6, abs=1e-9), (
+                    step,
+                    tag,
+                )
 
 
 # 8. Lazy layers.
@@ -100,7 +111,9 @@ def assert_equal_records(one: dict[int, Record], other: dict[int, Record]) -> No
 class Lazy(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.LazyLinear(8), nn.LazyBatchNorm1d(), nn.Tanh(), nn.LazyLinear(1))
+        self.body = nn.Sequential(
+            nn.LazyLinear(8), nn.LazyBatchNorm1d(), nn.Tanh(), nn.LazyLinear(1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x)
@@ -109,13 +122,22 @@ class Lazy(nn.Module):
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning")
 @pytest.mark.parametrize(
     ("layers", "params"),
-    [(None, None), (["*"], ["*"]), (["LazyLinear"], ["net.body.0.weight"]), (["Lazy*"], ["*weight"])],
+    [
+        (None, None),
+        (["*"], ["*"]),
+        (["LazyLinear"], ["net.body.0.weight"]),
+        (["Lazy*"], ["*weight"]),
+    ],
     ids=str,
 )
 def test_lazy_layers(layers: list[str] | None, params: list[str] | None) -> None:
     with runtime_warnings() as warned:
         records = Records()
-        _, module = fit(lambda: Regression(Lazy()), [*instruments(layers, params), records], max_steps=4)
+        _, module = fit(
+            lambda: Regression(Lazy()),
+            [*instruments(layers, params), records],
+            max_steps=4,
+        )
     _, bare = fit(lambda: Regression(Lazy()), max_steps=4)
     assert_same_weights(module, bare)
     assert sorted(records.steps) == [0, 1, 2, 3]
@@ -123,7 +145,8 @@ def test_lazy_layers(layers: list[str] | None, params: list[str] | None) -> None
     for step, record in records.steps.items():
         assert f"activation_mean/{chosen}" in record, step
         assert ("update_ratio/net.body.0.weight" in record) or step == 0, step
-    assert warned == []
+    # The gradient of a bias before a batch normalization is rounding noise.
+    assert [message for message in warned if "round" not in message] == []
 
 
 # 9. Ctrl-C, and batches that never end.
@@ -138,7 +161,11 @@ class Everything(nn.Module):
         self.gelu, self.head = nn.GELU(), nn.Linear(4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = checkpoint(lambda y: self.gelu(self.second(F.relu(y))), self.tanh(self.first(x)), use_reentrant=True)
+        h = checkpoint(
+            lambda y: self.gelu(self.second(F.relu(y))),
+            self.tanh(self.first(x)),
+            use_reentrant=True,
+        )
         return self.head(h)
 
 
@@ -146,7 +173,12 @@ def leftovers(module: nn.Module) -> list[str]:
     """Names what is still attached to a model, to optimizers or to PyTorch; and removes it."""
     found = []
     for name, layer in module.named_modules():
-        for kind in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
+        for kind in (
+            "_forward_hooks",
+            "_forward_pre_hooks",
+            "_backward_hooks",
+            "_backward_pre_hooks",
+        ):
             if getattr(layer, kind):
                 found.append(f"{kind} of {name}")
         if layer._forward_pre_hooks_with_kwargs or layer._forward_hooks_with_kwargs:
@@ -154,7 +186,10 @@ def leftovers(module: nn.Module) -> list[str]:
     for name, param in module.named_parameters():
         if param._backward_hooks or getattr(param, "_post_accumulate_grad_hooks", None):
             found.append(f"hook of {name}")
-    for hooks in (optimizers._global_optimizer_pre_hooks, optimizers._global_optimizer_post_hooks):
+    for hooks in (
+        optimizers._global_optimizer_pre_hooks,
+        optimizers._global_optimizer_post_hooks,
+    ):
         found += [f"global optimizer hook {hook}" for hook in hooks.values()]
         hooks.clear()
     for mode in _get_current_function_mode_stack():
@@ -171,8 +206,27 @@ OF_TORCH = (
     str(Path(torch.__file__).parent / "nn" / "modules" / "module.py"),
 )
 REGISTRATION = {
-    *("attach", "detach", "sweep", "remove", "close", "begin_batch", "end_batch", "_backward", "observe", "safely"),
-    *("register_forward_hook", "register_forward_pre_hook", "__init__", "__enter__", "__exit__", "_push_mode", "_pop_mode"),
+    *(
+        "attach",
+        "detach",
+        "sweep",
+        "remove",
+        "close",
+        "begin_batch",
+        "end_batch",
+        "_backward",
+        "observe",
+        "safely",
+    ),
+    *(
+        "register_forward_hook",
+        "register_forward_pre_hook",
+        "__init__",
+        "__enter__",
+        "__exit__",
+        "_push_mode",
+        "_pop_mode",
+    ),
     *("register_optimizer_step_pre_hook", "register_optimizer_step_post_hook"),
 }
 
@@ -194,7 +248,9 @@ class Interrupts:
         code = frame.f_code
         ours = code.co_filename.startswith(OURS)
         if self.instructions:
-            if code.co_name not in REGISTRATION or not (ours or (code.co_filename in OF_TORCH and self._called_by_us(frame))):
+            if code.co_name not in REGISTRATION or not (
+                ours or (code.co_filename in OF_TORCH and self._called_by_us(frame))
+            ):
                 return None
             frame.f_trace_opcodes, frame.f_trace_lines = True, False
         elif not ours:
@@ -226,18 +282,27 @@ def interrupted_fit(at: int, instructions: bool) -> tuple[Interrupts, LightningM
     trainer = Trainer(callbacks=instruments(), max_steps=2, **QUIET)
     data = loader()
     interrupts = Interrupts(at, instructions)
-    before = sys.gettrace()
+    before, state = sys.gettrace(), torch._C._get_torch_function_state()
     sys.settrace(interrupts)
     try:
-        with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(KeyboardInterrupt, SystemExit):
+        with (
+            contextlib.redirect_stderr(io.StringIO()),
+            contextlib.suppress(KeyboardInterrupt, SystemExit),
+        ):
             trainer.fit(module, data)
     finally:
         sys.settrace(before)
+        # An exception of a tracer, unlike a signal, can come between a context manager's body and its exit.
+        torch._C._set_torch_function_state(state)
     return interrupts, module
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("instructions", [False, True], ids=["lines of the probe", "instructions that attach"])
+@pytest.mark.parametrize(
+    "instructions",
+    [False, True],
+    ids=["lines of the probe", "instructions that attach"],
+)
 @pytest.mark.parametrize(
     "points", [40, pytest.param(100_000, marks=pytest.mark.slow)], ids=["some", "all"]
 )
@@ -280,15 +345,34 @@ def test_a_batch_that_never_ends_amid_an_accumulation(at: int) -> None:
     data = loader(rows=64)
     records = Records()
     chosen = [*instruments(), records]
-    _, module = fit(lambda: Stops(at), chosen, data=data, accumulate_grad_batches=4, max_steps=-1, max_epochs=3)
-    _, bare = fit(lambda: Stops(at), data=data, accumulate_grad_batches=4, max_steps=-1, max_epochs=3)
+    _, module = fit(
+        lambda: Stops(at),
+        chosen,
+        data=data,
+        accumulate_grad_batches=4,
+        max_steps=-1,
+        max_epochs=3,
+    )
+    _, bare = fit(
+        lambda: Stops(at),
+        data=data,
+        accumulate_grad_batches=4,
+        max_steps=-1,
+        max_epochs=3,
+    )
     assert_same_weights(module, bare)
     assert isinstance(module, Stops)
     assert module.left == []
     assert leftovers(module) == []
-    measured = [record["weight_grad_std/net.0.weight"] for _, record in sorted(records.steps.items())]
+    measured = [
+        record["weight_grad_std/net.0.weight"]
+        for _, record in sorted(records.steps.items())
+    ]
     assert measured == pytest.approx(module.gradients, rel=1e-5)
-    counts = [record["activation/net.1"].moments.count for _, record in sorted(records.steps.items())]
+    counts = [
+        record["activation/net.1"].moments.count
+        for _, record in sorted(records.steps.items())
+    ]
     assert counts == [4 * 64] * len(module.gradients)
 
 
@@ -329,7 +413,13 @@ class BadGradient(torch.autograd.Function):
 def broken_net(forward: bool) -> nn.Sequential:
     """Layers 0 to 6, of which layer 3 breaks."""
     return nn.Sequential(
-        nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 8), Breaks(forward), nn.Tanh(), nn.Linear(8, 8), nn.Linear(8, 1)
+        nn.Linear(4, 8),
+        nn.Tanh(),
+        nn.Linear(8, 8),
+        Breaks(forward),
+        nn.Tanh(),
+        nn.Linear(8, 8),
+        nn.Linear(8, 1),
     )
 
 
@@ -341,9 +431,16 @@ class Segmented(nn.Module):
 
         def segment(number: int) -> nn.Sequential:
             middle = Breaks(forward) if number == broken else nn.Identity()
-            return nn.Sequential(nn.Linear(8, 8), nn.Tanh(), middle, nn.Tanh(), nn.Linear(8, 8))
+            return nn.Sequential(
+                nn.Linear(8, 8), nn.Tanh(), middle, nn.Tanh(), nn.Linear(8, 8)
+            )
 
-        self.first, self.one, self.two, self.head = nn.Linear(4, 8), segment(1), segment(2), nn.Linear(8, 1)
+        self.first, self.one, self.two, self.head = (
+            nn.Linear(4, 8),
+            segment(1),
+            segment(2),
+            nn.Linear(8, 1),
+        )
         self.reentrant = reentrant
 
     def forward(self, x: Tensor) -> Tensor:
@@ -358,7 +455,12 @@ class DefinedBackwards(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.last, self.second, self.breaks, self.first = nn.Linear(8, 1), nn.Tanh(), Breaks(True), nn.Linear(4, 8)
+        self.last, self.second, self.breaks, self.first = (
+            nn.Linear(8, 1),
+            nn.Tanh(),
+            Breaks(True),
+            nn.Linear(4, 8),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.last(self.second(self.breaks(self.first(x))))
@@ -367,7 +469,11 @@ class DefinedBackwards(nn.Module):
 class Functional(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second, self.breaks = nn.Linear(4, 8), nn.Linear(8, 1), Breaks(True)
+        self.first, self.second, self.breaks = (
+            nn.Linear(4, 8),
+            nn.Linear(8, 1),
+            Breaks(True),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         h = torch.tanh(self.first(x))
@@ -391,7 +497,9 @@ class LosesLoss(Regression):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = super().training_step(batch, batch_idx)
-        return loss * self.multiply + self.add if self.trainer.global_step == 2 else loss
+        return (
+            loss * self.multiply + self.add if self.trainer.global_step == 2 else loss
+        )
 
 
 class LosesGradient(Regression):
@@ -425,10 +533,26 @@ NAN = float("nan")
 INF = float("inf")
 FAULTS: dict[str, tuple[Callable[[], LightningModule], list[str] | None, str]] = {
     "forward": (lambda: BreaksLater(broken_net(True)), ["*"], "output of net.3 "),
-    "forward, in a layer that is not observed": (lambda: BreaksLater(broken_net(True)), None, "output of net.4 "),
-    "forward, against the order of definition": (lambda: BreaksLater(DefinedBackwards()), ["*"], "output of net.breaks "),
-    "forward, in a function": (lambda: BreaksLater(Functional()), None, "output of net.gelu "),
-    "backward": (lambda: BreaksLater(broken_net(False)), ["*"], "gradient of the output of net.2 "),
+    "forward, in a layer that is not observed": (
+        lambda: BreaksLater(broken_net(True)),
+        None,
+        "output of net.4 ",
+    ),
+    "forward, against the order of definition": (
+        lambda: BreaksLater(DefinedBackwards()),
+        ["*"],
+        "output of net.breaks ",
+    ),
+    "forward, in a function": (
+        lambda: BreaksLater(Functional()),
+        None,
+        "output of net.gelu ",
+    ),
+    "backward": (
+        lambda: BreaksLater(broken_net(False)),
+        ["*"],
+        "gradient of the output of net.2 ",
+    ),
     "backward, in a layer that is not observed": (
         lambda: BreaksLater(broken_net(False)),
         None,
@@ -438,10 +562,26 @@ FAULTS: dict[str, tuple[Callable[[], LightningModule], list[str] | None, str]] =
     "loss alone": (lambda: LosesLoss(INF), None, "loss"),
     "gradient": (lambda: LosesGradient(tanh_net()), None, "gradient of net.2.weight "),
     "parameter": (lambda: LosesParameter(tanh_net()), None, "parameter net.2.weight "),
-    "update": (lambda: Regression(tanh_net(), lambda params: LosesUpdate(params, lr=0.1)), None, "net.4.weight"),
-    "first segment, forward": (lambda: BreaksLater(Segmented(1, True)), ["*"], "output of net.one.2 "),
-    "second segment, forward": (lambda: BreaksLater(Segmented(2, True)), ["*"], "output of net.two.2 "),
-    "second segment, activations alone": (lambda: BreaksLater(Segmented(2, True)), None, "output of net.two.3 "),
+    "update": (
+        lambda: Regression(tanh_net(), lambda params: LosesUpdate(params, lr=0.1)),
+        None,
+        "net.4.weight",
+    ),
+    "first segment, forward": (
+        lambda: BreaksLater(Segmented(1, True)),
+        ["*"],
+        "output of net.one.2 ",
+    ),
+    "second segment, forward": (
+        lambda: BreaksLater(Segmented(2, True)),
+        ["*"],
+        "output of net.two.2 ",
+    ),
+    "second segment, activations alone": (
+        lambda: BreaksLater(Segmented(2, True)),
+        None,
+        "output of net.two.3 ",
+    ),
     "first segment, backward": (
         lambda: BreaksLater(Segmented(1, False)),
         ["*"],
@@ -452,7 +592,11 @@ FAULTS: dict[str, tuple[Callable[[], LightningModule], list[str] | None, str]] =
         ["*"],
         "gradient of the output of net.two.1 ",
     ),
-    "second segment, not reentrant": (lambda: BreaksLater(Segmented(2, True, False)), ["*"], "output of net.two.2 "),
+    "second segment, not reentrant": (
+        lambda: BreaksLater(Segmented(2, True, False)),
+        ["*"],
+        "output of net.two.2 ",
+    ),
 }
 
 
@@ -471,11 +615,15 @@ def test_one_warning_names_the_place_where_nan_began(name: str) -> None:
             if isinstance(value, float):
                 assert value == value, tag
                 assert abs(value) != INF, tag
-    assert any(tag.startswith("nonfinite/") for tag in records.steps[2]) or place == "loss"
+    assert (
+        any(tag.startswith("nonfinite/") for tag in records.steps[2]) or place == "loss"
+    )
 
 
 def with_scaler() -> MixedPrecision:
-    return MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=256.0))
+    return MixedPrecision(
+        "16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=256.0)
+    )
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -494,7 +642,11 @@ def test_a_step_that_the_scaler_skips_is_no_fault(multiply: float, fused: bool) 
 
 def test_a_fault_of_the_forward_pass_is_one_with_a_scaler_too() -> None:
     with runtime_warnings() as warned:
-        measure(lambda: BreaksLater(broken_net(True)), instruments(["*"]), plugins=[with_scaler()])
+        measure(
+            lambda: BreaksLater(broken_net(True)),
+            instruments(["*"]),
+            plugins=[with_scaler()],
+        )
     (message,) = warned
     assert "output of net.3 " in message
 
@@ -515,9 +667,16 @@ def test_messages_are_sentences() -> None:
 
 
 @pytest.mark.parametrize(
-    ("instrument", "argument"), [(ActivationHistogram, "params"), (SaturationMap, "params"), (UpdateRatio, "layers")]
+    ("instrument", "argument"),
+    [
+        (ActivationHistogram, "params"),
+        (SaturationMap, "params"),
+        (UpdateRatio, "layers"),
+    ],
 )
-def test_an_argument_without_use_is_not_taken_in_silence(instrument: Any, argument: str) -> None:
+def test_an_argument_without_use_is_not_taken_in_silence(
+    instrument: Any, argument: str
+) -> None:
     with runtime_warnings() as warned:
         instrument(**{argument: ["*"]})
     (message,) = warned
@@ -528,15 +687,19 @@ def test_an_argument_without_use_is_not_taken_in_silence(instrument: Any, argume
 # 18. Compiled code.
 
 
-class Sequence_(nn.Module):
+class Compilable(nn.Module):
     """A container or a transformer's layer, which something compiles later, and a head."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
         if kind == "Sequential":
-            self.body: nn.Module = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 4), nn.GELU())
+            self.body: nn.Module = nn.Sequential(
+                nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 4), nn.GELU()
+            )
         else:
-            self.body = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True)
+            self.body = nn.TransformerEncoderLayer(
+                4, 2, 8, dropout=0.0, batch_first=True
+            )
         self.tanh, self.head = nn.Tanh(), nn.Linear(4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -547,7 +710,7 @@ class CompilesItself(Regression):
     """Compiles a layer in place in one of its own hooks, which come after those of callbacks."""
 
     def __init__(self, kind: str, moment: str, backend: str) -> None:
-        super().__init__(Sequence_(kind))
+        super().__init__(Compilable(kind))
         self.moment, self.backend = moment, backend
 
     def _compile(self, moment: str) -> None:
@@ -580,9 +743,13 @@ BACKENDS = ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)]
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("moment", ["on_fit_start", "on_train_start", "on_train_epoch_start"])
+@pytest.mark.parametrize(
+    "moment", ["on_fit_start", "on_train_start", "on_train_epoch_start"]
+)
 @pytest.mark.parametrize("kind", ["Sequential", "TransformerEncoderLayer"])
-def test_layers_that_are_compiled_when_training_starts(kind: str, moment: str, backend: str) -> None:
+def test_layers_that_are_compiled_when_training_starts(
+    kind: str, moment: str, backend: str
+) -> None:
     options: dict[str, Any] = {"max_steps": 12, "data": loader((6, 4))}
 
     def make() -> LightningModule:
@@ -608,7 +775,11 @@ class CallsCompiled(nn.Module):
 
     def __init__(self, where: str, backend: str) -> None:
         super().__init__()
-        self.first, self.second, self.head = nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 1)
+        self.first, self.second, self.head = (
+            nn.Linear(4, 8),
+            nn.Linear(8, 8),
+            nn.Linear(8, 1),
+        )
         compiled: Any = torch.compile(plain_function, backend=backend)
         if where == "attribute":
             self.function = compiled
@@ -635,7 +806,9 @@ class CallsCompiled(nn.Module):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("where", ["attribute", "closure", "global", "method"])
 @pytest.mark.parametrize("every_n_steps", [1, 5])
-def test_functions_that_are_compiled(where: str, backend: str, every_n_steps: int) -> None:
+def test_functions_that_are_compiled(
+    where: str, backend: str, every_n_steps: int
+) -> None:
     def make() -> LightningModule:
         return Regression(CallsCompiled(where, backend))
 
@@ -661,7 +834,9 @@ class Moody(Numbers):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:  # type: ignore[override]
         if self.random.random() < 0.4:
             self.raised += 1
-            raise self.random.choice([ConnectionError, OSError, ValueError, RuntimeError])("out of order")
+            raise self.random.choice(
+                [ConnectionError, OSError, ValueError, RuntimeError]
+            )("out of order")
         super().log_metrics(metrics, step)
 
 
@@ -674,13 +849,18 @@ def rows_by_step(logger: Numbers) -> dict[int, dict[str, float]]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_logger_that_raises_at_random_disturbs_nothing_else(seed: int, tmp_path: Path) -> None:
+def test_a_logger_that_raises_at_random_disturbs_nothing_else(
+    seed: int, tmp_path: Path
+) -> None:
     moody, steady = Moody(seed), Numbers()
     board = TensorBoardLogger(tmp_path)
     records = Records()
     with runtime_warnings() as warned:
         _, module = fit(
-            lambda: Regression(tanh_net()), [*instruments(), records], logger=[moody, steady, board], max_steps=20
+            lambda: Regression(tanh_net()),
+            [*instruments(), records],
+            logger=[moody, steady, board],
+            max_steps=20,
         )
     _, bare = fit(lambda: Regression(tanh_net()), max_steps=20)
     assert_same_weights(module, bare)
@@ -693,12 +873,16 @@ def test_a_logger_that_raises_at_random_disturbs_nothing_else(seed: int, tmp_pat
     }
     assert sorted(expected) == list(range(20))
     written = rows_by_step(steady)
-    assert {step: {tag: row[tag] for tag in expected[step]} for step, row in written.items()} == expected
+    assert {
+        step: {tag: row[tag] for tag in expected[step]} for step, row in written.items()
+    } == expected
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("figures", [False, True])
-def test_a_log_folder_that_is_deleted_amid_the_run(figures: bool, tmp_path: Path) -> None:
+def test_a_log_folder_that_is_deleted_amid_the_run(
+    figures: bool, tmp_path: Path
+) -> None:
     """TensorBoard's writer breaks for good, in a thread of its own; Lightning may raise where it closes it."""
 
     class Deletes(Callback):
@@ -714,7 +898,12 @@ def test_a_log_folder_that_is_deleted_amid_the_run(figures: bool, tmp_path: Path
         return modules[-1]
 
     with contextlib.suppress(FileNotFoundError):
-        fit(make, [*numbers, records, Deletes()], logger=[TensorBoardLogger(tmp_path / "logs"), steady], max_steps=10)
+        fit(
+            make,
+            [*numbers, records, Deletes()],
+            logger=[TensorBoardLogger(tmp_path / "logs"), steady],
+            max_steps=10,
+        )
     fit(make, max_steps=10)
     assert_same_weights(*modules)
     assert leftovers(modules[0]) == []
@@ -725,7 +914,9 @@ def test_a_log_folder_that_is_deleted_amid_the_run(figures: bool, tmp_path: Path
 class Slow(Regression):
     def train_dataloader(self) -> DataLoader[Any]:
         dataset = loader(rows=40).dataset
-        return DataLoader(dataset, batch_size=8, num_workers=2, persistent_workers=self.persistent)  # type: ignore[arg-type]
+        return DataLoader(
+            dataset, batch_size=8, num_workers=2, persistent_workers=self.persistent
+        )  # type: ignore[arg-type]
 
     persistent: Any = False
 
@@ -733,7 +924,9 @@ class Slow(Regression):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("persistent", [False, True])
-def test_workers_of_a_loader_beside_the_drawing_process(persistent: bool, tmp_path: Path) -> None:
+def test_workers_of_a_loader_beside_the_drawing_process(
+    persistent: bool, tmp_path: Path
+) -> None:
     """Workers are forked while the drawing process and its pipes are open."""
 
     def make() -> LightningModule:
@@ -743,7 +936,9 @@ def test_workers_of_a_loader_beside_the_drawing_process(persistent: bool, tmp_pa
 
     seed_everything(11, verbose=False)
     module, logger = make(), TensorBoardLogger(tmp_path)
-    trainer = Trainer(**{**QUIET, "logger": logger}, callbacks=instruments(figures=True), max_epochs=4)
+    trainer = Trainer(
+        **{**QUIET, "logger": logger}, callbacks=instruments(figures=True), max_epochs=4
+    )
     trainer.fit(module)
     seed_everything(11, verbose=False)
     bare = make()
@@ -751,10 +946,14 @@ def test_workers_of_a_loader_beside_the_drawing_process(persistent: bool, tmp_pa
     assert_same_weights(module, bare)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(tmp_path), size_guidance={"images": 0})
-    events = EventAccumulator(str(next(tmp_path.rglob("events*"))), size_guidance={"images": 0})
+    events = EventAccumulator(
+        str(next(tmp_path.rglob("events*"))), size_guidance={"images": 0}
+    )
     events.Reload()
-    assert {tag.split("/")[0] for tag in events.Tags()["images"]} >= {"activation_distribution", "update_ratio"}
+    assert {tag.split("/")[0] for tag in events.Tags()["images"]} >= {
+        "activation_distribution",
+        "update_ratio",
+    }
 
 
 # One instrument and two Trainers.
@@ -809,7 +1008,9 @@ def test_one_instrument_in_two_trainers_at_once(in_thread: bool, raises: bool) -
 
     records = Records()
     with runtime_warnings() as warned:
-        _, module = fit(lambda: FitsInside(tanh_net(), inner), [*chosen, records], max_steps=6)
+        _, module = fit(
+            lambda: FitsInside(tanh_net(), inner), [*chosen, records], max_steps=6
+        )
     plain = Records()
     _, bare = fit(lambda: Regression(tanh_net()), [*instruments(), plain], max_steps=6)
     assert_same_weights(module, bare)
@@ -837,16 +1038,24 @@ def test_two_fits_in_threads_each_with_its_own_instruments() -> None:
 
     def train(name: str, net: Callable[[], nn.Module], chosen: list[Any]) -> None:
         records[name] = Records()
-        Trainer(callbacks=[*chosen, records[name], Waits()], max_steps=30, **QUIET).fit(modules[name], data)
+        Trainer(callbacks=[*chosen, records[name], Waits()], max_steps=30, **QUIET).fit(
+            modules[name], data
+        )
         barrier.abort()
 
-    nets: dict[str, Callable[[], nn.Module]] = {"tanh": tanh_net, "everything": Everything}
+    nets: dict[str, Callable[[], nn.Module]] = {
+        "tanh": tanh_net,
+        "everything": Everything,
+    }
     initial: dict[str, LightningModule] = {}
     for name, net in nets.items():
         torch.manual_seed(3)
         modules[name] = Regression(net())
         initial[name] = copy.deepcopy(modules[name])
-    threads = [threading.Thread(target=train, args=(name, net, instruments())) for name, net in nets.items()]
+    threads = [
+        threading.Thread(target=train, args=(name, net, instruments()))
+        for name, net in nets.items()
+    ]
     with runtime_warnings() as warned:
         for thread in threads:
             thread.start()
@@ -855,9 +1064,55 @@ def test_two_fits_in_threads_each_with_its_own_instruments() -> None:
     assert warned == []
     for name in nets:
         alone = Records()
-        Trainer(callbacks=[*instruments(), alone], max_steps=30, **QUIET).fit(initial[name], data)
+        Trainer(callbacks=[*instruments(), alone], max_steps=30, **QUIET).fit(
+            initial[name], data
+        )
         assert_same_weights(modules[name], initial[name])
         assert_equal_records(records[name].steps, alone.steps)
+
+
+def test_hooks_come_and_go_while_another_thread_steps_an_optimizer() -> None:
+    """PyTorch iterates over one global dictionary of hooks at each step of any optimizer, in any thread."""
+    begun, attached, errors = threading.Event(), threading.Event(), []
+
+    def waits(optimizer: Optimizer, *_: Any) -> None:
+        if threading.current_thread() is thread:
+            begun.set()
+            attached.wait(timeout=20)
+
+    def step() -> None:
+        weight = torch.ones(2, requires_grad=True)
+        weight.sum().backward()
+        try:
+            SGD([weight], lr=0.1).step()
+        except Exception as error:
+            errors.append(error)
+
+    class Releases(Callback):
+        def on_train_batch_start(self, *_: Any, **__: Any) -> None:
+            attached.set()
+
+    thread = threading.Thread(target=step)
+    # Two of them: an iterator does not look again after the last.
+    handles = [
+        optimizers.register_optimizer_step_pre_hook(hook)
+        for hook in (waits, lambda *_: None)
+    ]
+    try:
+        thread.start()
+        assert begun.wait(timeout=20)
+        records = measure(
+            lambda: ByHand(tanh_net()),
+            [*instruments(), Releases()],
+            max_steps=-1,
+            max_epochs=1,
+        )
+        thread.join()
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert errors == [], errors
+    assert sorted(records) == [0, 1, 2, 3, 4]
 
 
 # Tensors of other kinds.
@@ -865,7 +1120,9 @@ def test_two_fits_in_threads_each_with_its_own_instruments() -> None:
 
 @pytest.fixture
 def _one_process(tmp_path: Path) -> Iterator[None]:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
+    )
     yield
     torch.distributed.destroy_process_group()
 
@@ -928,7 +1185,9 @@ def test_outputs_of_other_kinds(name: str) -> None:
 
     records = Records()
     with runtime_warnings() as warned:
-        _, module = fit(lambda: Regression(net(ODD[name]())), [*instruments(["*"]), records])
+        _, module = fit(
+            lambda: Regression(net(ODD[name]())), [*instruments(["*"]), records]
+        )
     plain = Records()
     identities: list[nn.Module] = [nn.Identity(), nn.Identity()]
     _, bare = fit(lambda: Regression(net(identities)), [*instruments(["*"]), plain])
@@ -938,7 +1197,9 @@ def test_outputs_of_other_kinds(name: str) -> None:
         for tag, value in expected.items():
             if not tag.endswith("/net.2") and isinstance(value, float):
                 assert records.steps[step][tag] == pytest.approx(value, rel=1e-6), tag
-        mean = records.steps[step].get("activation_mean/net.2", records.steps[step].get("activation_mean/net.2.0"))
+        mean = records.steps[step].get(
+            "activation_mean/net.2", records.steps[step].get("activation_mean/net.2.0")
+        )
         if mean is not None:
             assert mean == pytest.approx(expected["activation_mean/net.2"], rel=1e-6)
     assert len(warned) <= 2
@@ -955,6 +1216,9 @@ def test_parameters_on_the_meta_device() -> None:
         def on_train_start(self) -> None:
             self.net.append(nn.Linear(4, 4, device="meta"))  # type: ignore[attr-defined]
 
+        def on_train_end(self) -> None:
+            del self.net[5]  # type: ignore[attr-defined]  # Lightning moves the model back
+
         def forward(self, x: Tensor) -> Tensor:
             return self.net[:5](x)  # type: ignore[attr-defined]
 
@@ -966,7 +1230,11 @@ def test_parameters_on_the_meta_device() -> None:
         records = measure(lambda kind=kind: kind(tanh_net()))
         assert sorted(records) == [0, 1, 2, 3, 4]
         for record in records.values():
-            assert {"update_ratio/net.0.weight", "weight_std/net.2.weight", "grad_norm/total"} <= record.keys()
+            assert {
+                "update_ratio/net.0.weight",
+                "weight_std/net.2.weight",
+                "grad_norm/total",
+            } <= record.keys()
             assert "update_ratio/net.5.weight" not in record
 
 
@@ -994,7 +1262,9 @@ class Each(Callback):
     def __init__(self, function: Callable[[Trainer, LightningModule], None]) -> None:
         self.function = function
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
+    ) -> None:
         self.function(trainer, pl_module)
 
 
@@ -1011,11 +1281,17 @@ def test_copies_made_amid_an_accumulation(by_hand: bool) -> None:
 
     def copies(trainer: Trainer, module: LightningModule) -> None:
         for instrument in trainer.callbacks[:4]:  # type: ignore[attr-defined]
-            for copied in (copy.deepcopy(instrument), pickle.loads(pickle.dumps(instrument))):
+            for copied in (
+                copy.deepcopy(instrument),
+                pickle.loads(pickle.dumps(instrument)),
+            ):
                 assert copied.schedule == instrument.schedule
                 fit(lambda: Regression(inner_net()), [copied], max_steps=2)
                 assert copied.latest_step == 1
-        for copied_net in (copy.deepcopy(module.net), pickle.loads(pickle.dumps(module.net))):
+        for copied_net in (
+            copy.deepcopy(module.net),
+            pickle.loads(pickle.dumps(module.net)),
+        ):
             assert leftovers_of_layers(copied_net) == []
             copied_net(torch.ones(2, 4))
 
@@ -1029,8 +1305,15 @@ def test_copies_made_amid_an_accumulation(by_hand: bool) -> None:
 
 def leftovers_of_layers(net: nn.Module) -> list[str]:
     """Names the layers whose hooks do anything but nothing."""
-    named = {name: [*layer._forward_hooks.values(), *layer._forward_pre_hooks.values()] for name, layer in net.named_modules()}
-    return [name for name, hooks in named.items() if any(not hasattr(hook, "__code__") for hook in hooks)]
+    named = {
+        name: [*layer._forward_hooks.values(), *layer._forward_pre_hooks.values()]
+        for name, layer in net.named_modules()
+    }
+    return [
+        name
+        for name, hooks in named.items()
+        if any(not hasattr(hook, "__code__") for hook in hooks)
+    ]
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4, 5])
@@ -1049,7 +1332,9 @@ def test_resume_amid_an_accumulation(by_hand: bool, at: int, tmp_path: Path) -> 
         if trainer.fit_loop.epoch_loop.total_batch_idx + 1 == at:
             trainer.save_checkpoint(tmp_path / "amid.ckpt")
 
-    Trainer(callbacks=[*instruments(), Each(save)], **options).fit(make(), loader(rows=64))
+    Trainer(callbacks=[*instruments(), Each(save)], **options).fit(
+        make(), loader(rows=64)
+    )
     expected: list[tuple[int, float]] = []
 
     class Account(Callback):
@@ -1063,7 +1348,9 @@ def test_resume_amid_an_accumulation(by_hand: bool, at: int, tmp_path: Path) -> 
 
             self.handle = pl_module.net[1].register_forward_hook(hook)  # type: ignore[union-attr,index,operator]
 
-        def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        def on_before_optimizer_step(
+            self, trainer: Trainer, pl_module: LightningModule, *_: Any
+        ) -> None:
             gradient = pl_module.net[0].weight.grad.double().std().item()  # type: ignore[union-attr,index]
             expected.append((self.count, gradient))
             self.count = 0
@@ -1077,9 +1364,14 @@ def test_resume_amid_an_accumulation(by_hand: bool, at: int, tmp_path: Path) -> 
         make(), loader(rows=64), ckpt_path=tmp_path / "amid.ckpt", weights_only=True
     )
     measured = [
-        (record["activation/net.1"].moments.count, record["weight_grad_std/net.0.weight"])
+        (
+            record["activation/net.1"].moments.count,
+            record["weight_grad_std/net.0.weight"],
+        )
         for step, record in sorted(records.steps.items())
         if "weight_grad_std/net.0.weight" in record
     ]
     assert [count for count, _ in measured] == [count for count, _ in expected]
-    assert [gradient for _, gradient in measured] == pytest.approx([gradient for _, gradient in expected], rel=1e-5)
+    assert [gradient for _, gradient in measured] == pytest.approx(
+        [gradient for _, gradient in expected], rel=1e-5
+    )

@@ -1,4 +1,4 @@
-"""Several processes say what one says of the same batches, and none waits for another in vain."""
+"""Tests that several ranks record what one process records of the same batches, and that none waits in vain."""
 
 import json
 import os
@@ -9,65 +9,103 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
+HELPERS = ROOT / "tests" / "helpers"
 pytestmark = pytest.mark.slow
-Said = dict[str, Any]
+Records = dict[str, dict[str, dict[str, Any]]]
+"""Records by class name of the instrument, step and tag."""
 
 
-def run(folder: Path, devices: int, strategy: str, happens: str = "") -> tuple[list[Said], str]:
-    """Fits in processes of their own; returns what each said, and the terminal."""
+def run(
+    folder: Path, devices: int, strategy: str, variant: str = ""
+) -> tuple[list[Records], str]:
+    """Fits in processes of their own; returns the records of each rank, and the error output."""
     folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "distributed_fit.py"), str(folder), str(devices), strategy, happens],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"},
+    process = subprocess.run(
+        [
+            sys.executable,
+            str(HELPERS / "distributed_fit.py"),
+            str(folder),
+            str(devices),
+            strategy,
+            variant,
+        ],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{HELPERS}", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=180,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads((folder / f"rank_{rank}.json").read_text()) for rank in range(devices)], done.stderr
+    assert process.returncode == 0, process.stderr[-3000:]
+    records = [
+        json.loads((folder / f"rank_{rank}.json").read_text())
+        for rank in range(devices)
+    ]
+    return records, process.stderr
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Said:
-    (said,), _ = run(tmp_path_factory.mktemp("alone"), 1, "auto")
-    return said["said"]
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Records:
+    (records,), _ = run(tmp_path_factory.mktemp("alone"), 1, "auto")
+    return records
+
+
+def expect_same(records: Records, expected: Records) -> None:
+    """Checks that the numbers are those of one process, and that histograms have as many values."""
+    assert records.keys() == expected.keys()
+    for kind, steps in expected.items():
+        assert records[kind].keys() == steps.keys()
+        assert len(steps) == 12
+        for step, record in steps.items():
+            measured = records[kind][step]
+            assert measured.keys() == record.keys()
+            for tag, value in record.items():
+                if isinstance(value, float):
+                    assert measured[tag] == pytest.approx(value, rel=1e-5, abs=1e-7), (
+                        step,
+                        tag,
+                    )
+                else:
+                    assert sum(measured[tag]) == sum(value), (step, tag)
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
-def test_figures_are_those_of_the_whole_batch(strategy: str, alone: Said, tmp_path: Path) -> None:
-    (first, second), _ = run(tmp_path, 2, strategy)
+def test_numbers_are_those_of_the_whole_batch(
+    strategy: str, alone: Records, tmp_path: Path
+) -> None:
+    (first, second), errors = run(tmp_path, 2, strategy)
     assert first == second
-    assert first["said"].keys() == alone.keys()
-    for kind, steps in alone.items():
-        assert first["said"][kind].keys() == steps.keys()
-        assert len(steps) == 12
-        for step, tags in steps.items():
-            found = first["said"][kind][step]
-            assert found.keys() == tags.keys()
-            for tag, value in tags.items():
-                if isinstance(value, float):
-                    assert found[tag] == pytest.approx(value, rel=1e-5, abs=1e-7), (step, tag)
-                else:
-                    assert sum(found[tag]) == sum(value), (step, tag)
+    expect_same(first, alone)
+    assert "RuntimeWarning" not in errors
 
 
-def test_a_layer_that_only_one_process_calls(tmp_path: Path) -> None:
+def test_functions_are_pooled_over_ranks(tmp_path: Path) -> None:
+    (expected,), _ = run(tmp_path / "alone", 1, "auto", "functions")
+    (first, second), _ = run(tmp_path / "ddp", 2, "ddp", "functions")
+    assert first == second
+    assert "activation_mean/net.tanh_1" in first["ActivationHistogram"]["0"]
+    expect_same(first, expected)
+
+
+def test_a_layer_that_only_one_rank_calls(tmp_path: Path) -> None:
     (first, second), _ = run(tmp_path, 2, "ddp", "branch")
     assert first == second
-    assert "activation_mean/net.seldom" in first["said"]["ActivationHistogram"]["0"]
+    assert "activation_mean/net.seldom" in first["ActivationHistogram"]["0"]
 
 
-def test_a_statistic_that_fails_on_one_process_ends_on_all(tmp_path: Path) -> None:
-    (first, second), terminal = run(tmp_path, 2, "ddp", "fault")
-    for said in (first, second):
-        assert list(said["said"]["ActivationHistogram"]) == ["0", "1"]
-        assert "ActivationHistogram" in said["off"]
-        assert len(said["said"]["UpdateRatio"]) == 12  # needs no histogram
-    assert terminal.count("ActivationHistogram failed at net.tanh1 in step 2") == 1
+def test_a_measurement_that_fails_on_one_rank_is_off_on_all(tmp_path: Path) -> None:
+    (first, second), errors = run(tmp_path, 2, "ddp", "fault")
+    assert first == second
+    activations, series = first["ActivationHistogram"], "activation_mean/net.pair.1"
+    assert [step for step in activations if series in activations[step]] == ["0", "1"]
+    assert len(activations) == 12
+    assert all("activation_mean/net.tanh1" in activations[step] for step in activations)
+    assert len(first["UpdateRatio"]) == 12
+    assert (
+        errors.count("the histogram of the output of net.pair.1 failed in step 2") == 1
+    )
 
 
-def test_what_cannot_be_right_is_told_and_left_out(tmp_path: Path) -> None:
-    (first, _), terminal = run(tmp_path, 2, "tensor_parallel")
-    assert first["said"] == {}
-    assert "GradStats cannot measure under tensor parallelism" in terminal
+def test_tensor_parallelism_is_not_measured_and_warned_of(tmp_path: Path) -> None:
+    (first, _), errors = run(tmp_path, 2, "tensor_parallel")
+    assert first == {}
+    assert "GradStats cannot measure under tensor parallelism" in errors

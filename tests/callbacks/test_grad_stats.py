@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 import torch
-from fits import ByHand, Regression, expect_close, expect_no_hooks, fit, numbers, records_of, runtime_warnings, tanh_net
+from fits import (
+    ByHand,
+    Regression,
+    expect_close,
+    expect_no_hooks,
+    fit,
+    numbers,
+    records_of,
+    runtime_warnings,
+    tanh_net,
+)
 from lightning.pytorch import LightningModule
 from lightning.pytorch.plugins.precision import MixedPrecision
 from reference import steps_by_hand
@@ -15,18 +25,27 @@ from torch.optim import SGD, Adam
 from callbacks import GradStats
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"),
-    pytest.mark.usefixtures("without_pictures"),
+    pytest.mark.filterwarnings(
+        "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"
+    ),
 ]
 GRADIENT_PLOTS = (
-    *("activation_grad_mean", "activation_grad_std", "weight_mean", "weight_std", "weight_grad_mean"),
+    *(
+        "activation_grad_mean",
+        "activation_grad_std",
+        "weight_mean",
+        "weight_std",
+        "weight_grad_mean",
+    ),
     *("weight_grad_std", "grad_data_ratio", "grad_norm"),
 )
 
 
 def last_record(make: Any, **options: Any) -> dict[str, Any]:
     """Returns the record of GradStats alone, of the last step of a fit."""
-    trainer_options = {key: options.pop(key) for key in ("max_steps", "plugins") if key in options}
+    trainer_options = {
+        key: options.pop(key) for key in ("max_steps", "plugins") if key in options
+    }
     instrument = GradStats(every_n_steps=1, figures=False, **options)
     fit(make, [instrument], **trainer_options)
     assert instrument.latest is not None
@@ -37,7 +56,10 @@ def last_record(make: Any, **options: Any) -> dict[str, Any]:
     ("micro_batches", "options"),
     [
         (1, {}),
-        (1, {"gradient_clip_val": 1e-3}),  # gradients are those before clipping, the steps are clipped
+        (
+            1,
+            {"gradient_clip_val": 1e-3},
+        ),  # gradients are those before clipping, the steps are clipped
         (1, {"precision": "64-true"}),
         (5, {"accumulate_grad_batches": 5}),
     ],
@@ -51,14 +73,24 @@ def test_against_a_plain_loop(micro_batches: int, options: dict[str, Any]) -> No
     expected = steps_by_hand(tanh_net, 4, micro_batches=micro_batches, clip=clip)
     records = records_of(lambda: Regression(tanh_net()), max_steps=4, **options)
     for step, reference in enumerate(expected):
-        expect_close(numbers(records[step], *GRADIENT_PLOTS), numbers(reference, *GRADIENT_PLOTS), rel=2e-5)
+        expect_close(
+            numbers(records[step], *GRADIENT_PLOTS),
+            numbers(reference, *GRADIENT_PLOTS),
+            rel=2e-5,
+        )
 
 
-@pytest.mark.parametrize("optimizer", [lambda p: Adam(p, fused=False), lambda p: Adam(p, fused=True)])
+@pytest.mark.parametrize(
+    "optimizer", [lambda p: Adam(p, fused=False), lambda p: Adam(p, fused=True)]
+)
 def test_a_gradient_scaler_has_no_effect(optimizer: Any) -> None:
     def record(scaler: torch.amp.GradScaler) -> dict[str, float]:
         plugin = MixedPrecision("16-mixed", "cpu", scaler)
-        return numbers(last_record(lambda: Regression(tanh_net(), optimizer), max_steps=3, plugins=[plugin]))
+        return numbers(
+            last_record(
+                lambda: Regression(tanh_net(), optimizer), max_steps=3, plugins=[plugin]
+            )
+        )
 
     scaled = record(torch.amp.GradScaler("cpu", init_scale=2.0**12))
     plain = record(torch.amp.GradScaler("cpu", enabled=False))
@@ -72,12 +104,17 @@ class TestOtherGradients:
         class Penalized(Regression):
             def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
                 x = batch[0].clone().requires_grad_()
-                (slope,) = torch.autograd.grad(self(x).sum(), x)  # goes through every hook
+                (slope,) = torch.autograd.grad(
+                    self(x).sum(), x
+                )  # goes through every hook
                 return super().training_step(batch, batch_idx) + 0 * slope.sum()
 
         tag = "activation_grad/net.1"
         penalized = last_record(lambda: Penalized(tanh_net()), max_steps=1)[tag]
-        assert penalized.moments == last_record(lambda: Regression(tanh_net()), max_steps=1)[tag].moments
+        assert (
+            penalized.moments
+            == last_record(lambda: Regression(tanh_net()), max_steps=1)[tag].moments
+        )
 
     def test_in_manual_optimization(self) -> None:
         class Penalized(ByHand):
@@ -88,11 +125,18 @@ class TestOtherGradients:
 
         tag = "activation_grad/net.1"
         penalized = last_record(lambda: Penalized(tanh_net()), max_steps=1)[tag]
-        assert penalized.moments == last_record(lambda: ByHand(tanh_net()), max_steps=1)[tag].moments
+        assert (
+            penalized.moments
+            == last_record(lambda: ByHand(tanh_net()), max_steps=1)[tag].moments
+        )
 
 
 def test_gradients_are_in_forward_order() -> None:
-    order = [tag for tag in last_record(lambda: Regression(tanh_net())) if tag.startswith("activation_grad/")]
+    order = [
+        tag
+        for tag in last_record(lambda: Regression(tanh_net()))
+        if tag.startswith("activation_grad/")
+    ]
     assert order == ["activation_grad/net.1", "activation_grad/net.3"]
 
 
@@ -116,7 +160,10 @@ def test_no_hook_is_left_on_a_parameter() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.head(x + self.positions())
 
-    _, module = fit(lambda: Regression(Net()), [GradStats(every_n_steps=1, figures=False, layers=["*"])])
+    _, module = fit(
+        lambda: Regression(Net()),
+        [GradStats(every_n_steps=1, figures=False, layers=["*"])],
+    )
     expect_no_hooks(module)
 
 
@@ -125,7 +172,10 @@ class TestEveryKindOfGradient:
         class Net(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.spectrum, self.head = nn.Parameter(torch.randn(4, 4, dtype=torch.cfloat)), nn.Linear(4, 1)
+                self.spectrum, self.head = (
+                    nn.Parameter(torch.randn(4, 4, dtype=torch.cfloat)),
+                    nn.Linear(4, 1),
+                )
 
             def forward(self, x: Tensor) -> Tensor:
                 return self.head((x.to(torch.cfloat) @ self.spectrum).abs())
@@ -134,7 +184,13 @@ class TestEveryKindOfGradient:
             norm = 0.0
 
             def on_before_optimizer_step(self, optimizer: Any) -> None:
-                self.norm = math.sqrt(sum(p.grad.abs().double().square().sum().item() for p in self.parameters()))  # type: ignore[union-attr]
+                gradients = [param.grad for param in self.parameters()]
+                norms = [
+                    grad.abs().double().norm().item()
+                    for grad in gradients
+                    if grad is not None
+                ]
+                self.norm = math.hypot(*norms)
 
         instrument = GradStats(every_n_steps=1, figures=False)
         _, module = fit(lambda: KeepsNorm(Net()), [instrument])
@@ -155,10 +211,16 @@ class TestEveryKindOfGradient:
     def test_sparse(self) -> None:
         class Words(Regression):
             def __init__(self) -> None:
-                super().__init__(nn.Sequential(nn.Embedding(30, 4, sparse=True), nn.Tanh(), nn.Linear(4, 1)))
+                super().__init__(
+                    nn.Sequential(
+                        nn.Embedding(30, 4, sparse=True), nn.Tanh(), nn.Linear(4, 1)
+                    )
+                )
 
             def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-                return super().training_step([batch[0].abs().mul(5).long(), batch[1]], batch_idx)
+                return super().training_step(
+                    [batch[0].abs().mul(5).long(), batch[1]], batch_idx
+                )
 
         assert last_record(Words)["weight_grad/net.0.weight"].moments.count == 120
 
@@ -173,7 +235,9 @@ class TestEveryKindOfGradient:
                 return self.second(torch.tanh(self.first(x)))
 
         record = last_record(lambda: Regression(Tied()), layers=["*"])
-        assert [tag for tag in record if tag.startswith("weight/")] == ["weight/net.first.weight"]
+        assert [tag for tag in record if tag.startswith("weight/")] == [
+            "weight/net.first.weight"
+        ]
 
     def test_a_layer_called_twice_is_pooled(self) -> None:
         class Twice(nn.Module):
@@ -187,7 +251,11 @@ class TestEveryKindOfGradient:
         record = last_record(lambda: Regression(Twice()))
         assert record["activation_grad/net.tanh"].moments.count == 2 * 8 * 4
         expected = steps_by_hand(Twice, 5)[4]
-        expect_close(numbers(record, *GRADIENT_PLOTS), numbers(expected, *GRADIENT_PLOTS), rel=2e-5)
+        expect_close(
+            numbers(record, *GRADIENT_PLOTS),
+            numbers(expected, *GRADIENT_PLOTS),
+            rel=2e-5,
+        )
 
     def test_a_zero_bias_has_no_ratio(self) -> None:
         def with_zero_bias() -> LightningModule:
@@ -205,7 +273,9 @@ class TestEveryKindOfGradient:
                 self.net[0].bias.grad[2] = float("nan")  # type: ignore[index]
 
         with runtime_warnings() as messages:
-            record = last_record(lambda: Breaks(tanh_net(), lambda p: SGD(p, lr=0.0)), max_steps=1)
+            record = last_record(
+                lambda: Breaks(tanh_net(), lambda p: SGD(p, lr=0.0)), max_steps=1
+            )
         assert messages == [
             "Training diagnostics: NaN or Inf in step 0, first in the gradient of net.0.bias (1 of its values). "
             "Training goes on."
@@ -222,7 +292,11 @@ class TestFrozenParameters:
 
     def test_are_written_once(self) -> None:
         records = records_of(self.frozen)
-        assert {"weight/net.0.weight", "weight_mean/net.0.weight", "weight_std/net.0.weight"} <= set(records[0])
+        assert {
+            "weight/net.0.weight",
+            "weight_mean/net.0.weight",
+            "weight_std/net.0.weight",
+        } <= set(records[0])
         for step in range(1, 5):
             assert not [tag for tag in records[step] if "net.0." in tag]
             assert "weight_std/net.2.weight" in records[step]
@@ -240,7 +314,9 @@ class TestFrozenParameters:
 
         records = records_of(lambda: Freezes(tanh_net()))
         # Step 2 is measured before the model freezes the parameter, step 3 is the first of the frozen one.
-        assert [step for step in range(5) if "weight_std/net.2.weight" in records[step]] == [0, 1, 2, 3]
+        assert [
+            step for step in range(5) if "weight_std/net.2.weight" in records[step]
+        ] == [0, 1, 2, 3]
 
     def test_all_other_numbers_are_those_of_a_plain_loop(self) -> None:
         def net() -> nn.Module:
@@ -251,7 +327,11 @@ class TestFrozenParameters:
         expected = steps_by_hand(net, 3)
         records = records_of(lambda: Regression(net()), max_steps=3)
         for step in range(3):
-            reference = {tag: value for tag, value in expected[step].items() if not step or "net.0.weight" not in tag}
+            reference = {
+                tag: value
+                for tag, value in expected[step].items()
+                if not step or "net.0.weight" not in tag
+            }
             expect_close(numbers(records[step]), reference, rel=2e-5, absolute=1e-6)
 
 
@@ -261,6 +341,8 @@ def test_the_total_norm_is_that_of_all_parameters(size: float) -> None:
         def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
             return super().training_step(batch, batch_idx) * size
 
-    record = last_record(lambda: Scaled(tanh_net()), max_steps=1, params=["net.4.weight"])
+    record = last_record(
+        lambda: Scaled(tanh_net()), max_steps=1, params=["net.4.weight"]
+    )
     expected = steps_by_hand(tanh_net, 1)[0]["grad_norm/total"]
     assert record["grad_norm/total"] == pytest.approx(expected * size, rel=1e-5)

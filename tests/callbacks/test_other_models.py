@@ -1,4 +1,4 @@
-"""Models of other people, as they are: built from their classes, fitted with all instruments at every step."""
+"""Tests of all instruments on models of Lightning, PyTorch and transformers, built from their classes."""
 
 import math
 from typing import Any
@@ -6,24 +6,35 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from fits import QUIET, every_step, runtime_warnings
+from fits import QUIET, every_step, expect_messages, runtime_warnings
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.demos import LightningTransformer
-from lightning.pytorch.demos.boring_classes import BoringModel, DemoModel, ManualOptimBoringModel
+from lightning.pytorch.demos.boring_classes import (
+    BoringModel,
+    DemoModel,
+    ManualOptimBoringModel,
+)
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import GPT2Config, GPT2LMHeadModel, ResNetConfig, ResNetForImageClassification
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    ResNetConfig,
+    ResNetForImageClassification,
+)
 
 from callbacks import ActivationHistogram, GradStats, SaturationMap, UpdateRatio
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"),
+    pytest.mark.filterwarnings(
+        "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"
+    ),
     pytest.mark.filterwarnings("ignore:.*enable_nested_tensor"),
 ]
 
 
 class Wrapped(LightningModule):
-    """What anyone writes around a model of transformers."""
+    """LightningModule around a model of transformers."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -52,18 +63,24 @@ class LSTMClassifier(LightningModule):
 
 
 class DemoTransformer(LightningTransformer):
-    """The demo on rows of our own: its text would have to be downloaded."""
+    """Demo without its text, which would have to be downloaded."""
 
     def prepare_data(self) -> None:
         pass
 
 
 def gpt2() -> LightningModule:
-    return Wrapped(GPT2LMHeadModel(GPT2Config(vocab_size=50, n_positions=16, n_embd=32, n_layer=2, n_head=2)))
+    return Wrapped(
+        GPT2LMHeadModel(
+            GPT2Config(vocab_size=50, n_positions=16, n_embd=32, n_layer=2, n_head=2)
+        )
+    )
 
 
 def resnet() -> LightningModule:
-    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+    config = ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"
+    )
     config.num_labels = 4
     return Wrapped(ResNetForImageClassification(config))
 
@@ -78,77 +95,110 @@ def ids(seed: int) -> Tensor:
 
 MODELS: dict[str, tuple[Any, Any]] = {
     "boring": (BoringModel, None),
-    "demo": (DemoModel, lambda s: torch.randn(4, 32, generator=torch.Generator().manual_seed(s))),
+    "demo": (
+        DemoModel,
+        lambda s: torch.randn(4, 32, generator=torch.Generator().manual_seed(s)),
+    ),
     "manual": (ManualOptimBoringModel, None),
     "transformer": (lambda: DemoTransformer(20), lambda s: (ids(s), ids(s + 1))),
     "gpt2": (gpt2, lambda s: {"input_ids": ids(s), "labels": ids(s)}),
     "resnet": (
         resnet,
         lambda s: {
-            "pixel_values": torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(s)),
+            "pixel_values": torch.randn(
+                4, 3, 16, 16, generator=torch.Generator().manual_seed(s)
+            ),
             "labels": torch.arange(4),
         },
     ),
-    "lstm": (LSTMClassifier, lambda s: {"ids": ids(s), "labels": torch.tensor([0, 1, 2, 0])}),
+    "lstm": (
+        LSTMClassifier,
+        lambda s: {"ids": ids(s), "labels": torch.tensor([0, 1, 2, 0])},
+    ),
 }
 
 
+NO_ACTIVATION = "^SaturationMap has nothing to .* in step 0: .* calls no activation"
+WITHOUT_ACTIVATIONS = ("boring", "manual", "lstm")
+
+
 def fitted(name: str) -> dict[str, Any]:
-    """All that was said of the last step, after a fit whose weights are those of one without instruments."""
+    """Returns the records of the last step, of a fit whose weights are those of one without instruments."""
 
     def weights(*callbacks: Any) -> dict[str, Tensor]:
         torch.manual_seed(3)
         make, data = MODELS[name]
         module = make()
         loader = None if data is None else batches(data)
-        Trainer(callbacks=list(callbacks), max_steps=3, limit_val_batches=0, **QUIET).fit(module, loader)
+        Trainer(
+            callbacks=list(callbacks), max_steps=3, limit_val_batches=0, **QUIET
+        ).fit(module, loader)
         return module.state_dict()
 
     instruments = every_step()
-    with runtime_warnings() as warned:
-        watched = weights(*instruments)
-    # Only a map needs an activation module.
-    assert all(said.startswith("SaturationMap finds nothing to look at") for said in warned)
-    for bare, ours in zip(weights().values(), watched.values(), strict=True):
-        assert torch.equal(bare, ours)
+    with runtime_warnings() as messages:
+        observed = weights(*instruments)
+    # A map alone needs activations; a model without any has one warning of it.
+    expect_messages(messages, *[NO_ACTIVATION] * (name in WITHOUT_ACTIVATIONS))
+    for bare, with_instruments in zip(
+        weights().values(), observed.values(), strict=True
+    ):
+        assert torch.equal(bare, with_instruments)
     return {tag: value for c in instruments for tag, value in (c.latest or {}).items()}  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_as_they_are(name: str) -> None:
-    said = fitted(name)
-    for tag in ("activation_std/", "activation_grad_std/", "weight_grad_std/", "grad_data_ratio/", "update_ratio/"):
-        found = [value for key, value in said.items() if key.startswith(tag)]
-        assert found, tag
-        assert all(isinstance(value, float) and math.isfinite(value) for value in found)
-    assert not [key for key in said if key.startswith("nonfinite")]
+def test_every_plot_has_finite_numbers(name: str) -> None:
+    record = fitted(name)
+    for plot in (
+        "activation_std",
+        "activation_grad_std",
+        "weight_grad_std",
+        "grad_data_ratio",
+        "update_ratio",
+    ):
+        values = [value for tag, value in record.items() if tag.startswith(f"{plot}/")]
+        assert values, plot
+        assert all(
+            isinstance(value, float) and math.isfinite(value) for value in values
+        )
+    assert not [tag for tag in record if tag.startswith("nonfinite")]
 
 
-def test_gpt2_is_watched_at_its_activations() -> None:
-    said = fitted("gpt2")
-    layers = {key.partition("/")[2] for key in said if key.startswith("saturation/")}
+def test_gpt2_is_observed_at_its_activations() -> None:
+    record = fitted("gpt2")
+    layers = {tag.partition("/")[2] for tag in record if tag.startswith("saturation/")}
     assert layers == {f"model.transformer.h.{i}.mlp.act" for i in range(2)}
-    assert said["activation/model.transformer.h.0.mlp.act"].moments.count == 4 * 12 * 4 * 32
+    assert (
+        record["activation/model.transformer.h.0.mlp.act"].moments.count
+        == 4 * 12 * 4 * 32
+    )
 
 
 def test_resnet_counts_channels_as_units() -> None:
-    said = fitted("resnet")
-    relus = [key for key in said if key.startswith("saturation/")]
+    record = fitted("resnet")
+    relus = [tag for tag in record if tag.startswith("saturation/")]
     assert relus
-    assert all(0 < said[key] < 1 for key in relus)
+    assert all(0 < record[tag] < 1 for tag in relus)
 
 
-def test_every_tensor_of_an_lstm_by_its_path() -> None:
+def test_each_tensor_of_an_lstm_by_its_path() -> None:
     instruments = [
-        kind(every_n_steps=1, figures=False, layers=["lstm"]) for kind in (ActivationHistogram, SaturationMap)
+        kind(every_n_steps=1, figures=False, layers=["lstm"])
+        for kind in (ActivationHistogram, SaturationMap)
     ]
     make, data = MODELS["lstm"]
-    Trainer(callbacks=list(instruments), max_steps=2, **QUIET).fit(make(), batches(data))
+    Trainer(callbacks=list(instruments), max_steps=2, **QUIET).fit(
+        make(), batches(data)
+    )
     assert instruments[0].latest is not None
     paths = {tag for tag in instruments[0].latest if tag.startswith("activation/")}
     assert paths == {"activation/lstm.0", "activation/lstm.1.0", "activation/lstm.1.1"}
 
 
 def test_names_of_the_four_lines() -> None:
-    """What the README tells people to add."""
-    Trainer(callbacks=[ActivationHistogram(), GradStats(), UpdateRatio(), SaturationMap()], **QUIET)
+    """Builds the callbacks as the README does."""
+    Trainer(
+        callbacks=[ActivationHistogram(), GradStats(), UpdateRatio(), SaturationMap()],
+        **QUIET,
+    )

@@ -28,8 +28,9 @@ from callbacks import UpdateRatio
 from callbacks.update_ratio import is_rounded
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"),
-    pytest.mark.usefixtures("without_pictures"),
+    pytest.mark.filterwarnings(
+        "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"
+    ),
 ]
 
 
@@ -41,12 +42,21 @@ class Copies(Callback):
         self.expected: list[dict[str, float]] = []
         self.records: list[dict[str, Any]] = []
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
+    ) -> None:
         if not self.before:
-            self.before = {name: p.detach().double().clone() for name, p in pl_module.named_parameters()}
+            self.before = {
+                name: p.detach().double().clone()
+                for name, p in pl_module.named_parameters()
+            }
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        if self.updates.latest_step is None or self.updates.latest_step < len(self.records):
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
+    ) -> None:
+        if self.updates.latest_step is None or self.updates.latest_step < len(
+            self.records
+        ):
             return  # in the middle of an accumulation
         ratios = {}
         for name, param in pl_module.named_parameters():
@@ -60,7 +70,9 @@ class Copies(Callback):
 
 
 OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {
-    "SGD with momentum and weight decay": lambda p: SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "SGD with momentum and weight decay": lambda p: SGD(
+        p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01
+    ),
     "AdamW": lambda p: AdamW(p, lr=0.01, weight_decay=0.1),
     "Adam fused": lambda p: Adam(p, lr=0.01, fused=True),
     "Adam foreach": lambda p: Adam(p, lr=0.01, foreach=True),
@@ -84,10 +96,17 @@ def test_is_the_true_change(optimizer: str, options: dict[str, Any]) -> None:
     updates = UpdateRatio(every_n_steps=1, figures=False)
     copies = Copies(updates)
     # Five batches: with accumulation, the last window of the epoch is a short one.
-    fit(lambda: Regression(tanh_net(), OPTIMIZERS[optimizer]), [updates, copies], max_steps=6, **options)
+    fit(
+        lambda: Regression(tanh_net(), OPTIMIZERS[optimizer]),
+        [updates, copies],
+        max_steps=6,
+        **options,
+    )
     assert len(copies.records) == 6
     for record, expected in zip(copies.records, copies.expected, strict=True):
-        assert record == {tag: pytest.approx(ratio, abs=2e-6) for tag, ratio in expected.items()}
+        assert record == {
+            tag: pytest.approx(ratio, abs=2e-6) for tag, ratio in expected.items()
+        }
         assert len(record) == 3
 
 
@@ -95,7 +114,10 @@ def test_is_the_true_change(optimizer: str, options: dict[str, Any]) -> None:
     ("options", "clip"),
     [
         ({}, lambda _: None),
-        ({"gradient_clip_val": 0.01}, lambda params: nn.utils.clip_grad_norm_(params, 0.01)),
+        (
+            {"gradient_clip_val": 0.01},
+            lambda params: nn.utils.clip_grad_norm_(params, 0.01),
+        ),
         (
             {"gradient_clip_val": 0.001, "gradient_clip_algorithm": "value"},
             lambda params: nn.utils.clip_grad_value_(params, 0.001),
@@ -104,11 +126,19 @@ def test_is_the_true_change(optimizer: str, options: dict[str, Any]) -> None:
     ids=["plain", "norm", "value"],
 )
 @pytest.mark.parametrize("optimizer", ["SGD with momentum and weight decay", "AdamW"])
-def test_against_a_plain_loop(optimizer: str, options: dict[str, Any], clip: Callable[..., Any]) -> None:
+def test_against_a_plain_loop(
+    optimizer: str, options: dict[str, Any], clip: Callable[..., Any]
+) -> None:
     expected = steps_by_hand(tanh_net, 4, optimizer=OPTIMIZERS[optimizer], clip=clip)
-    records = records_of(lambda: Regression(tanh_net(), OPTIMIZERS[optimizer]), max_steps=4, **options)
+    records = records_of(
+        lambda: Regression(tanh_net(), OPTIMIZERS[optimizer]), max_steps=4, **options
+    )
     for step, reference in enumerate(expected):
-        expect_close(numbers(records[step], "update_ratio"), numbers(reference, "update_ratio"), absolute=2e-4)
+        expect_close(
+            numbers(records[step], "update_ratio"),
+            numbers(reference, "update_ratio"),
+            absolute=2e-4,
+        )
 
 
 class TestUnmoved:
@@ -124,7 +154,10 @@ class TestUnmoved:
         fit(frozen, [updates])
         assert updates.unmoved == {"net.0.weight": "no gradient"}
         assert updates.latest is not None
-        assert set(updates.latest) == {"update_ratio/net.2.weight", "update_ratio/net.4.weight"}
+        assert set(updates.latest) == {
+            "update_ratio/net.2.weight",
+            "update_ratio/net.4.weight",
+        }
 
     def test_a_gradient_of_zero(self) -> None:
         class LossWithoutGradient(Regression):
@@ -138,7 +171,9 @@ class TestUnmoved:
 
     def test_a_gradient_clipped_to_zero(self) -> None:
         class Clips(Regression):
-            def configure_gradient_clipping(self, optimizer: Optimizer, *_: Any, **__: Any) -> None:  # type: ignore[override]
+            def configure_gradient_clipping(
+                self, optimizer: Optimizer, *_: Any, **__: Any
+            ) -> None:  # type: ignore[override]
                 for param in self.parameters():
                     assert param.grad is not None
                     param.grad.zero_()
@@ -147,11 +182,18 @@ class TestUnmoved:
         fit(lambda: Clips(tanh_net()), [updates], gradient_clip_val=1.0)
         assert set(updates.unmoved.values()) == {"zero gradient"}
 
-    @pytest.mark.parametrize("optimizer", [lambda p: SGD(p, lr=1e-9), lambda p: AdamW(p, lr=1e-7, weight_decay=0)])
+    @pytest.mark.parametrize(
+        "optimizer",
+        [lambda p: SGD(p, lr=1e-9), lambda p: AdamW(p, lr=1e-7, weight_decay=0)],
+    )
     def test_an_update_rounded_to_zero_is_warned_of_once(self, optimizer: Any) -> None:
         updates = UpdateRatio(every_n_steps=1, figures=False)
         with runtime_warnings() as messages:
-            fit(lambda: Regression(tanh_net(), optimizer), [updates], precision="bf16-true")
+            fit(
+                lambda: Regression(tanh_net(), optimizer),
+                [updates],
+                precision="bf16-true",
+            )
         expect_messages(messages, "^UpdateRatio.* rounded to zero .*type in step 0")
         assert all(f"net.{index}.weight" in messages[0] for index in (0, 2, 4))
         assert set(updates.unmoved.values()) == {"rounded to zero"}
@@ -171,25 +213,42 @@ class TestUnmoved:
             def on_train_batch_end(self, *_: Any, **__: Any) -> None:
                 assert updates.latest is not None
                 assert updates.latest_step is not None
-                steps[updates.latest_step] = (set(updates.latest), set(updates.unmoved.values()))
+                steps[updates.latest_step] = (
+                    set(updates.latest),
+                    set(updates.unmoved.values()),
+                )
 
-        scaler = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=256.0))
-        fit(lambda: Overflows(tanh_net(), lambda p: Adam(p, fused=fused)), [updates, Keeps()], plugins=[scaler])
+        scaler = MixedPrecision(
+            "16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=256.0)
+        )
+        fit(
+            lambda: Overflows(tanh_net(), lambda p: Adam(p, fused=fused)),
+            [updates, Keeps()],
+            plugins=[scaler],
+        )
         assert steps[2] == (set(), {"skipped by the gradient scaler"})
-        assert all(len(steps[step][0]) == 3 and not steps[step][1] for step in (0, 1, 3, 4))
+        assert all(
+            len(steps[step][0]) == 3 and not steps[step][1] for step in (0, 1, 3, 4)
+        )
 
     def test_a_rate_of_zero_and_a_parameter_without_optimizer(self) -> None:
         def warmup() -> LightningModule:
             module = Regression(tanh_net())
-            module.make_optimizer = lambda _: SGD(
-                [{"params": [module.net[0].weight], "lr": 0.0}, {"params": [module.net[2].weight], "lr": 0.1}]  # type: ignore[index]
-            )
+            layers: Any = module.net
+            groups = [
+                {"params": [layers[0].weight], "lr": 0.0},
+                {"params": [layers[2].weight], "lr": 0.1},
+            ]
+            module.make_optimizer = lambda _: SGD(groups)
             return module
 
         updates = UpdateRatio(every_n_steps=1, figures=False)
         with runtime_warnings() as messages:
             fit(warmup, [updates])
-        assert updates.unmoved == {"net.0.weight": "learning rate zero", "net.4.weight": "no step"}
+        assert updates.unmoved == {
+            "net.0.weight": "learning rate zero",
+            "net.4.weight": "no step",
+        }
         assert messages == []
 
     def test_one_element_and_no_spread(self) -> None:
@@ -203,7 +262,10 @@ class TestUnmoved:
 
         updates = UpdateRatio(every_n_steps=1, params=["*"])
         fit(lambda: Regression(Scaled()), [updates])
-        assert updates.unmoved == {"net.scale": "no spread", "net.layer.bias": "no spread"}
+        assert updates.unmoved == {
+            "net.scale": "no spread",
+            "net.layer.bias": "no spread",
+        }
 
     def test_a_step_that_moves_nothing_for_another_reason(self) -> None:
         class Idle(SGD):
@@ -227,11 +289,16 @@ class TestUnmoved:
         (1e-30, 0.0, torch.bfloat16, False),
     ],
 )
-def test_is_rounded(change: float, magnitude: float, dtype: torch.dtype, expected: bool) -> None:
+def test_is_rounded(
+    change: float, magnitude: float, dtype: torch.dtype, expected: bool
+) -> None:
     number = torch.tensor(magnitude, dtype=dtype)
     assert is_rounded(change, magnitude, dtype) == expected
     if magnitude:
-        assert bool(number + torch.tensor(change, dtype=torch.float64).to(dtype) == number) == expected
+        assert (
+            bool(number + torch.tensor(change, dtype=torch.float64).to(dtype) == number)
+            == expected
+        )
 
 
 def test_nan_is_counted_and_the_finite_values_are_measured() -> None:
@@ -243,25 +310,40 @@ def test_nan_is_counted_and_the_finite_values_are_measured() -> None:
     updates = UpdateRatio(every_n_steps=1, figures=False)
     with runtime_warnings() as messages:
         fit(lambda: Breaks(tanh_net()), [updates], max_steps=3)
-    expect_messages(messages, r"NaN or Inf in step 2, first in the .*net\.2\.weight.* \(1 of its values\)")
+    expect_messages(
+        messages,
+        r"NaN or Inf in step 2, first in the .*net\.2\.weight.* \(1 of its values\)",
+    )
     assert updates.latest is not None
     assert updates.latest["nonfinite/net.2.weight"] == 1.0
     assert math.isfinite(updates.latest["update_ratio/net.2.weight"])  # type: ignore[arg-type]
-    assert [tag for tag in updates.latest if tag.startswith("nonfinite")] == ["nonfinite/net.2.weight"]
+    assert [tag for tag in updates.latest if tag.startswith("nonfinite")] == [
+        "nonfinite/net.2.weight"
+    ]
 
 
 def test_the_lines_go_on_from_a_checkpoint(tmp_path: Any) -> None:
     whole = UpdateRatio(every_n_steps=2, figures=False)
     fit(lambda: Regression(tanh_net()), [whole], max_steps=12)
-    first, second = UpdateRatio(every_n_steps=2, figures=False), UpdateRatio(every_n_steps=2, figures=False)
+    first, second = (
+        UpdateRatio(every_n_steps=2, figures=False),
+        UpdateRatio(every_n_steps=2, figures=False),
+    )
     trainer, _ = fit(lambda: Regression(tanh_net()), [first], max_steps=5)
     trainer.save_checkpoint(tmp_path / "five.ckpt")
     again = Trainer(callbacks=[second], max_steps=12, **QUIET)
-    again.fit(Regression(tanh_net()), loader(), ckpt_path=tmp_path / "five.ckpt", weights_only=True)
+    again.fit(
+        Regression(tanh_net()),
+        loader(),
+        ckpt_path=tmp_path / "five.ckpt",
+        weights_only=True,
+    )
     resumed = second.state_dict()
     assert resumed["steps"] == whole.state_dict()["steps"] == [0, 1, 2, 4, 6, 8, 10]
     # From there on the loader returns other batches, so only the first points can be compared.
-    assert {name: line[:4] for name, line in resumed["ratios"].items()} == first.state_dict()["ratios"]
+    assert {
+        name: line[:4] for name, line in resumed["ratios"].items()
+    } == first.state_dict()["ratios"]
     assert all(None not in line for line in resumed["ratios"].values())
 
 

@@ -34,7 +34,9 @@ def command(*arguments: str) -> list[str]:
 
 def run_in_subprocess(folder: Path, *arguments: str) -> Result:
     """Runs train.py in a process of its own, with `folder` as working directory."""
-    process = subprocess.run(command(*arguments), cwd=folder, capture_output=True, text=True, timeout=120)
+    process = subprocess.run(
+        command(*arguments), cwd=folder, capture_output=True, text=True, timeout=120
+    )
     return Result(process.returncode, process.stdout, process.stderr)
 
 
@@ -56,6 +58,13 @@ def run_in_process(folder: Path, *arguments: str) -> Result:
     return Result(code, out.getvalue(), err.getvalue())
 
 
-def fit_arguments(lesson: str = "kaiming", steps: int = 120, *options: str) -> list[str]:
+def fit_arguments(
+    lesson: str = "kaiming", steps: int = 120, *options: str
+) -> list[str]:
     """Arguments of a short fit of a lesson's config."""
-    return ["fit", f"--config={ROOT / 'configs' / lesson}.yaml", f"--trainer.max_steps={steps}", *options]
+    return [
+        "fit",
+        f"--config={ROOT / 'configs' / lesson}.yaml",
+        f"--trainer.max_steps={steps}",
+        *options,
+    ]

@@ -10,15 +10,21 @@ from typing import Any
 
 import pytest
 import torch
+import torch.optim.optimizer as registry
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim import optimizer as registry
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils.data import DataLoader, TensorDataset
 
-from callbacks import ActivationHistogram, GradStats, Histogram, SaturationMap, UpdateRatio
+from callbacks import (
+    ActivationHistogram,
+    GradStats,
+    Histogram,
+    SaturationMap,
+    UpdateRatio,
+)
 
 ALL = (ActivationHistogram, GradStats, UpdateRatio, SaturationMap)
 ARGUMENTS: dict[type[Callback], set[str]] = {
@@ -89,13 +95,20 @@ class ByHand(Regression):
 
 
 def tanh_net() -> nn.Sequential:
-    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1))
+    return nn.Sequential(
+        nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1)
+    )
 
 
-def loader(shape: tuple[int, ...] = (4,), rows: int = 40, batch: int = 8) -> DataLoader[Any]:
+def loader(
+    shape: tuple[int, ...] = (4,), rows: int = 40, batch: int = 8
+) -> DataLoader[Any]:
     """Returns random rows and targets; the same in every test."""
     generator = torch.Generator().manual_seed(7)
-    data = TensorDataset(torch.randn(rows, *shape, generator=generator), torch.randn(rows, 1, generator=generator))
+    data = TensorDataset(
+        torch.randn(rows, *shape, generator=generator),
+        torch.randn(rows, 1, generator=generator),
+    )
     return DataLoader(data, batch_size=batch)
 
 
@@ -115,12 +128,14 @@ def fit(
     return trainer, module
 
 
-def every_step(**options: Any) -> list[Callback]:
+def every_step(**options: Any) -> list[Any]:
     """Returns all instruments, due at every step; `layers` and `params` go to those that have a use for them."""
-    instruments: list[Callback] = []
+    instruments: list[Any] = []
     for kind in ALL:
         unused = {"layers", "params"} - ARGUMENTS[kind]
-        arguments = {name: value for name, value in options.items() if name not in unused}
+        arguments = {
+            name: value for name, value in options.items() if name not in unused
+        }
         instruments.append(kind(**{"every_n_steps": 1, **arguments}))
     return instruments
 
@@ -132,10 +147,19 @@ class Recorder(Callback):
         self.records: dict[str, dict[int, Record]] = {}
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         for instrument in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(instrument, ALL) and instrument.latest_step is not None and instrument.latest is not None:
+            if (
+                isinstance(instrument, ALL)
+                and instrument.latest_step is not None
+                and instrument.latest is not None
+            ):
                 steps = self.records.setdefault(type(instrument).__name__, {})
                 steps.setdefault(instrument.latest_step, dict(instrument.latest))
 
@@ -163,17 +187,27 @@ def numbers(record: Mapping[str, Any], *plots: str) -> dict[str, float]:
 
 
 def expect_close(
-    record: Mapping[str, float], expected: Mapping[str, float], rel: float = 1e-5, absolute: float = 1e-7
+    record: Mapping[str, float],
+    expected: Mapping[str, float],
+    rel: float = 1e-5,
+    absolute: float = 1e-7,
 ) -> None:
     """Checks that two records have the same tags and, within a tolerance, the same numbers."""
-    assert record == {tag: pytest.approx(value, rel=rel, abs=absolute) for tag, value in expected.items()}
+    assert record == {
+        tag: pytest.approx(value, rel=rel, abs=absolute)
+        for tag, value in expected.items()
+    }
 
 
 def as_lists(value: Any) -> Any:
     """Returns a record, or records by any key, with histograms as lists, so that all of it can be compared."""
     if isinstance(value, dict):
         return {key: as_lists(member) for key, member in value.items()}
-    return [value.moments, value.bins.tolist(), value.counts.tolist()] if isinstance(value, Histogram) else value
+    return (
+        [value.moments, value.bins.tolist(), value.counts.tolist()]
+        if isinstance(value, Histogram)
+        else value
+    )
 
 
 def state_of(trainer: Trainer, module: LightningModule) -> str:
@@ -225,11 +259,18 @@ def runtime_warnings() -> Iterator[list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield messages
-    messages += [str(warning.message) for warning in caught if warning.category is RuntimeWarning]
+    messages += [
+        str(warning.message) for warning in caught if warning.category is RuntimeWarning
+    ]
 
 
 def expect_messages(messages: Sequence[str], *patterns: str) -> None:
     """Checks that there is one message for each pattern, in any order, and no other."""
-    matches = [[index for index, message in enumerate(messages) if re.search(pattern, message)] for pattern in patterns]
+    matches = [
+        [index for index, message in enumerate(messages) if re.search(pattern, message)]
+        for pattern in patterns
+    ]
     assert len(messages) == len(patterns), messages
-    assert sorted(index for indices in matches for index in indices) == list(range(len(messages))), messages
+    assert sorted(index for indices in matches for index in indices) == list(
+        range(len(messages))
+    ), messages

@@ -1,7 +1,7 @@
-"""The README's matrix of regimes, made by the tests that hold it: `python tests/matrix.py` runs them and prints it.
+"""The README's table of regimes, made of the tests that cover them: `python tests/helpers/matrix.py` prints the table.
 
-A cell is marked by what its tests show: that figures are right, that they are left out with a word, or, printed only
-here, that a test fails.
+The command runs the tests of each cell. A cell is marked by what its tests show when they pass: that numbers are right,
+or that they are left out with a warning. A cell whose tests fail is marked in the printed table alone.
 """
 
 import subprocess
@@ -9,88 +9,193 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-HERE = Path(__file__).parent
-RIGHT, LEFT_OUT, FAILS = "✓", "said", "✗"
+HERE = Path(__file__).parents[1]
+"""Folder of the tests."""
+RIGHT, LEFT_OUT, FAILS = "✓", "*left out*", "✗"
 
 
 class Cell(NamedTuple):
-    """A regime, the tests that hold it, and what they show when they pass."""
+    """A regime, the tests that cover it, and what they show when they pass."""
 
     regime: str
     tests: str
+    """Node ID of pytest, relative to the folder of the tests."""
     mark: str = RIGHT
 
 
-UPDATES, GRADIENTS, REGIMES = "test_update_ratio.py::", "test_grad_stats.py::", "test_regimes.py::"
-INSTRUMENTS, WRITER, TOGETHER = "test_instruments.py::", "test_writer.py::", "test_distributed.py::"
+def in_file(name: str) -> str:
+    """Returns the beginning of the node IDs of a file of tests/callbacks."""
+    return f"callbacks/test_{name}.py::"
+
+
+UPDATES, GRADIENTS, REGIMES = (
+    in_file("update_ratio"),
+    in_file("grad_stats"),
+    in_file("regimes"),
+)
+INSTRUMENT, WRITER, RANKS = (
+    in_file("instrument"),
+    "callbacks/report/test_writer.py::",
+    in_file("distributed"),
+)
+BY_HAND, SHAPES, COMPILED = (
+    in_file("manual_optimization"),
+    in_file("module_shapes"),
+    in_file("compiled"),
+)
+TRAINERS, FAULTS, FUNCTIONS = (
+    in_file("trainers"),
+    in_file("faults"),
+    in_file("functional"),
+)
+FAILURES = in_file("failures")
+BITS, MODELS = in_file("bit_equality"), in_file("other_models")
 
 MATRIX: dict[str, list[Cell]] = {
     "optimization": [
-        Cell("automatic", GRADIENTS + "test_beside_a_plain_loop"),
-        Cell("by hand, two optimizers", REGIMES + "TestOptimization::test_two_optimizers_by_hand"),
-        Cell("LBFGS", REGIMES + "TestOptimization::test_lbfgs_is_looked_at_where_the_step_begins"),
-        Cell("accumulation, short last window", REGIMES + "TestOptimization::test_a_short_last_window_of_accumulation"),
-        Cell("clipping by norm and value", UPDATES + "test_is_the_true_one"),
-        Cell("frozen, unused", UPDATES + "TestWhatDidNotMove::test_a_frozen_parameter"),
+        Cell("automatic", REGIMES + "TestAllNumbers::test_in_automatic_optimization"),
+        Cell("by hand, two optimizers", BY_HAND + "TestTwoOptimizers::test_gan"),
+        Cell("raw optimizers", BY_HAND + "test_a_raw_optimizer_has_gradients"),
+        Cell(
+            "several steps in a batch",
+            BY_HAND + "TestSeveralStepsInABatch::test_values_are_those_of_the_first",
+        ),
+        Cell(
+            "LBFGS",
+            REGIMES + "TestOptimization::test_lbfgs_is_observed_where_its_step_begins",
+        ),
+        Cell(
+            "accumulation, short last window",
+            REGIMES + "TestOptimization::test_a_short_last_window_of_accumulation",
+        ),
+        Cell("clipping by norm and value", UPDATES + "test_is_the_true_change"),
+        Cell("frozen", GRADIENTS + "TestFrozenParameters"),
+        Cell("unused", REGIMES + "TestOptimization::test_a_parameter_without_gradient"),
         Cell("sparse gradients", GRADIENTS + "TestEveryKindOfGradient::test_sparse"),
-        Cell("tied weights", GRADIENTS + "TestEveryKindOfGradient::test_tied_weights_stand_once"),
-        Cell("zero biases", GRADIENTS + "TestEveryKindOfGradient::test_a_zero_bias_has_no_ratio"),
-        Cell("one element", UPDATES + "TestWhatDidNotMove::test_one_element_and_what_has_no_spread"),
+        Cell(
+            "tied weights",
+            GRADIENTS + "TestEveryKindOfGradient::test_tied_weights_have_one_name",
+        ),
+        Cell(
+            "zero biases",
+            GRADIENTS + "TestEveryKindOfGradient::test_a_zero_bias_has_no_ratio",
+        ),
+        Cell("one element", UPDATES + "TestUnmoved::test_one_element_and_no_spread"),
     ],
     "precision": [
-        Cell("32, 64, bf16-mixed, bf16-true", REGIMES + "TestPrecision::test_figures_are_those_of_single_precision"),
-        Cell("16-mixed, skipped steps", REGIMES + "TestPrecision::test_a_scaler_that_skips_a_step"),
-        Cell("fused optimizer under a scaler", GRADIENTS + "test_a_gradient_scaler_leaves_no_trace"),
+        Cell("32, 64", REGIMES + "TestAllNumbers::test_in_automatic_optimization"),
+        Cell(
+            "bf16-mixed, bf16-true", REGIMES + "TestAllNumbers::test_in_half_precision"
+        ),
+        Cell("16-mixed, skipped steps", REGIMES + "test_a_scaler_that_skips_a_step"),
+        Cell(
+            "fused optimizer under a scaler",
+            GRADIENTS + "test_a_gradient_scaler_has_no_effect",
+        ),
     ],
     "strategy": [
-        Cell("DDP", TOGETHER + "test_figures_are_those_of_the_whole_batch[ddp]"),
-        Cell("FSDP2 (ModelParallelStrategy)", TOGETHER + "test_figures_are_those_of_the_whole_batch[fsdp2]"),
-        Cell("processes that differ", TOGETHER + "test_a_layer_that_only_one_process_calls"),
-        Cell("ddp_spawn", REGIMES + "TestTrainer::test_spawned_processes"),
-        Cell("tensor parallel", TOGETHER + "test_what_cannot_be_right_is_told_and_left_out", mark=LEFT_OUT),
+        Cell("DDP", RANKS + "test_numbers_are_those_of_the_whole_batch[ddp]"),
+        Cell(
+            "FSDP2 (ModelParallelStrategy)",
+            RANKS + "test_numbers_are_those_of_the_whole_batch[fsdp2]",
+        ),
+        Cell("ranks that differ", RANKS + "test_a_layer_that_only_one_rank_calls"),
+        Cell("ddp_spawn", TRAINERS + "test_spawned_processes"),
+        Cell(
+            "tensor parallel",
+            RANKS + "test_tensor_parallelism_is_not_measured_and_warned_of",
+            mark=LEFT_OUT,
+        ),
     ],
     "compile": [
-        Cell("gradients, parameters, updates", REGIMES + "TestCompiled"),
-        Cell("layers inside what is compiled", REGIMES + "TestCompiled", mark=LEFT_OUT),
+        Cell(
+            "gradients, parameters, updates",
+            COMPILED + "test_parameters_are_measured_and_layers_left_out",
+        ),
+        Cell(
+            "layers inside compiled code",
+            COMPILED + "test_parameters_are_measured_and_layers_left_out",
+            mark=LEFT_OUT,
+        ),
     ],
     "module shapes": [
-        Cell("in-place, residual, called twice", INSTRUMENTS + "TestNeutral::test_training_is_bit_equal"),
-        Cell("tuples, dicts, dataclasses", "test_hooks.py::test_walks_through_outputs"),
-        Cell("LSTM", "test_other_models.py::test_every_tensor_of_an_lstm_by_its_path"),
-        Cell("MultiheadAttention", REGIMES + "TestShapes::test_attention_and_its_tuples"),
-        Cell("activation checkpointing", REGIMES + "TestShapes::test_checkpointing_counts_nothing_twice"),
-        Cell("weight_norm", REGIMES + "TestShapes::test_parametrizations"),
-        Cell("torch.func.grad", REGIMES + "TestTransforms::test_within_grad"),
-        Cell("empty batches", REGIMES + "TestShapes::test_batches_of_nothing"),
+        Cell("in-place, residual, called twice", BITS + "test_training_is_bit_equal"),
+        Cell(
+            "functional activations",
+            FUNCTIONS + "test_all_numbers_are_those_of_a_plain_loop",
+        ),
+        Cell(
+            "tuples, dicts, dataclasses",
+            "callbacks/probe/test_layer_hooks.py::test_walks_through_outputs",
+        ),
+        Cell("LSTM", MODELS + "test_each_tensor_of_an_lstm_by_its_path"),
+        Cell("MultiheadAttention", SHAPES + "test_attention_and_its_tuples"),
+        Cell(
+            "activation checkpointing",
+            SHAPES + "test_checkpointing_counts_nothing_twice",
+        ),
+        Cell("weight_norm", SHAPES + "test_parametrizations"),
+        Cell("replaced layers", SHAPES + "TestReplacedLayers"),
+        Cell("torch.func.grad", SHAPES + "TestTransforms::test_inside_grad"),
+        Cell(
+            "torch.func.vmap",
+            SHAPES + "TestTransforms::test_inside_vmap",
+            mark=LEFT_OUT,
+        ),
+        Cell("empty batches", SHAPES + "test_an_empty_batch_beside_a_full_one"),
     ],
     "trainer": [
-        Cell("sanity check, validation", INSTRUMENTS + "TestWhatIsNotSeen::test_validation_and_sanity_check"),
-        Cell("weight averaging", REGIMES + "TestTrainer::test_averaged_weights"),
-        Cell("fast_dev_run", INSTRUMENTS + "TestOddTrainers::test_fast_dev_run"),
-        Cell("barebones", INSTRUMENTS + "TestOddTrainers::test_barebones"),
-        Cell("several fits", INSTRUMENTS + "TestLatest::test_a_second_fit_begins_anew"),
-        Cell("two of a class, resume", INSTRUMENTS + "test_two_of_a_class_with_different_arguments"),
-        Cell("pickle, deepcopy", INSTRUMENTS + "TestNothingIsLeft::test_copies_and_pickles_in_the_middle_of_a_step"),
+        Cell(
+            "sanity check, validation",
+            INSTRUMENT
+            + "TestCallsThatAreNotTraining::test_validation_and_sanity_check",
+        ),
+        Cell("weight averaging", TRAINERS + "test_averaged_weights"),
+        Cell("fast_dev_run", INSTRUMENT + "TestTrainers::test_fast_dev_run"),
+        Cell("barebones", INSTRUMENT + "TestTrainers::test_barebones"),
+        Cell("several fits", INSTRUMENT + "TestLatest::test_a_second_fit_begins_anew"),
+        Cell(
+            "two of a class, resume",
+            INSTRUMENT + "test_two_of_a_class_with_different_arguments",
+        ),
+        Cell(
+            "pickle, deepcopy",
+            INSTRUMENT + "TestTraces::test_copies_and_pickles_in_the_middle_of_a_step",
+        ),
     ],
     "loggers": [
-        Cell("TensorBoard", WRITER + "TestTensorBoard"),
-        Cell("CSV, several at once", WRITER + "TestOtherLoggers::test_numbers_go_to_every_one"),
+        Cell(
+            "TensorBoard",
+            "callbacks/report/test_tensorboard.py::test_a_record_and_a_picture_are_read_back",
+        ),
+        Cell(
+            "several at once",
+            WRITER + "test_numbers_go_to_all_loggers_and_pictures_to_some",
+        ),
         Cell("W&B offline", WRITER + "TestLoggersOfOthers::test_weights_and_biases"),
         Cell("MLflow", WRITER + "TestLoggersOfOthers::test_mlflow"),
-        Cell("none", INSTRUMENTS + "TestOddTrainers::test_no_logger"),
+        Cell("none", INSTRUMENT + "TestTrainers::test_no_logger"),
     ],
     "faults": [
-        Cell("NaN, Inf forward", REGIMES + "TestFaults::test_in_the_forward_pass_of_a_layer"),
-        Cell("in a gradient", REGIMES + "TestFaults::test_in_a_gradient"),
-        Cell("in a parameter", REGIMES + "TestFaults::test_in_a_parameter"),
-        Cell("exception, Ctrl-C", INSTRUMENTS + "TestNothingIsLeft::test_after_an_exception_and_after_ctrl_c"),
-        Cell("full disk", REGIMES + "TestFaults::test_a_full_disk_under_the_event_file"),
-        Cell("a statistic that raises", INSTRUMENTS + "TestAFailureOfOurs"),
+        Cell("NaN, Inf forward", FAULTS + "test_in_the_forward_pass_of_a_layer"),
+        Cell("in a gradient", FAULTS + "test_in_a_gradient"),
+        Cell("in a parameter", FAULTS + "test_in_a_parameter"),
+        Cell(
+            "exception, Ctrl-C",
+            INSTRUMENT + "TestTraces::test_after_an_exception_and_after_ctrl_c",
+        ),
+        Cell("full disk", FAULTS + "test_a_full_disk_under_the_event_file"),
+        Cell("a measurement that raises", FAILURES + "TestAMeasurementThatRaises"),
+        Cell("an instrument that raises", FAILURES + "TestAnInstrumentThatRaises"),
     ],
     "hosts": [
-        Cell("folder copied, any name; pytorch_lightning", REGIMES + "TestHosts"),
         Cell(
-            "wheel beside a `callbacks/`", "project/test_wheel.py::test_works_beside_a_host_with_callbacks_of_its_own"
+            "folder copied, any name; pytorch_lightning",
+            TRAINERS + "test_the_folder_copied_under_any_name",
+        ),
+        Cell(
+            "wheel beside a `callbacks/`",
+            "project/test_wheel.py::test_works_beside_a_host_with_callbacks_of_its_own",
         ),
     ],
 }
@@ -100,20 +205,19 @@ def table(failing: frozenset[Cell] = frozenset()) -> str:
     """Returns the matrix as Markdown, one line an axis."""
     lines = ["| axis | regimes |", "|---|---|"]
     for axis, cells in MATRIX.items():
-        marked = (f"{c.regime} {FAILS if c in failing else c.mark}" for c in cells)
+        marked = (
+            f"{cell.regime} {FAILS if cell in failing else cell.mark}" for cell in cells
+        )
         lines.append(f"| {axis} | {' · '.join(marked)} |")
     return "\n".join(lines)
 
 
 def passes(cell: Cell) -> bool:
     """Runs the tests of a cell."""
-    node = str(HERE / cell.tests)
-    return (
-        subprocess.run([sys.executable, "-m", "pytest", "-q", node], cwd=HERE.parent, capture_output=True).returncode
-        == 0
-    )
+    command = [sys.executable, "-m", "pytest", "-q", str(HERE / cell.tests)]
+    return subprocess.run(command, cwd=HERE.parent, capture_output=True).returncode == 0
 
 
 if __name__ == "__main__":
-    everything = [cell for cells in MATRIX.values() for cell in cells]
-    print(table(frozenset(cell for cell in everything if not passes(cell))))
+    every_cell = [cell for cells in MATRIX.values() for cell in cells]
+    print(table(frozenset(cell for cell in every_cell if not passes(cell))))

@@ -12,15 +12,56 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from callbacks.measure import placement
 
-WAITS = {"_local_scalar_dense", "item", "nonzero", "bincount", "masked_select", "unique_dim", "_unique2", "equal"}
+WAITS = {
+    "_local_scalar_dense",
+    "item",
+    "nonzero",
+    "bincount",
+    "masked_select",
+    "unique_dim",
+    "_unique2",
+    "equal",
+}
 """Dispatched operations whose result the host needs before it can go on."""
 
-READS = {"item", "tolist", "numpy", "cpu", "__bool__", "__int__", "__float__", "__index__", "__complex__", "__array__"}
+READS = {
+    "item",
+    "tolist",
+    "numpy",
+    "cpu",
+    "__bool__",
+    "__int__",
+    "__float__",
+    "__index__",
+    "__complex__",
+    "__array__",
+}
 """Methods of a tensor that wait for its device. On a CPU tensor most of them dispatch nothing."""
 
 VIEWS = {
-    *("detach", "view", "_unsafe_view", "expand", "as_strided", "slice", "select", "split", "split_with_sizes", "t"),
-    *("permute", "transpose", "unsqueeze", "squeeze", "alias", "unbind", "_reshape_alias", "diagonal", "lift_fresh"),
+    *(
+        "detach",
+        "view",
+        "_unsafe_view",
+        "expand",
+        "as_strided",
+        "slice",
+        "select",
+        "split",
+        "split_with_sizes",
+        "t",
+    ),
+    *(
+        "permute",
+        "transpose",
+        "unsqueeze",
+        "squeeze",
+        "alias",
+        "unbind",
+        "_reshape_alias",
+        "diagonal",
+        "lift_fresh",
+    ),
 }
 """Operations that launch no kernel."""
 
@@ -43,7 +84,9 @@ class Operations(TorchDispatchMode):
         """Names of the operations that are no views."""
         return [name for name in self.names if name not in VIEWS]
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         if not self.paused:
             self.names.append(func.overloadpacket.__name__)
         return func(*args, **(kwargs or {}))
@@ -124,11 +167,15 @@ class StepCounts(Callback):
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:
         self._operations.paused = True
         self.kernels.append(self._operations.kernels)
-        self.waits.append([name for name in self._operations.names if name in WAITS] + self._reads)
+        self.waits.append(
+            [name for name in self._operations.names if name in WAITS] + self._reads
+        )
         self.transfers.append(self._copies)
 
 
-def count_steps(make: Callable[[], LightningModule], instruments: Sequence[Callback], **options: Any) -> StepCounts:
+def count_steps(
+    make: Callable[[], LightningModule], instruments: Sequence[Callback], **options: Any
+) -> StepCounts:
     """Fits a model with instruments, all tensors treated as if on an accelerator, and counts what its batches cost."""
     counts = StepCounts()
     with placement.simulated_device(), counts.counting():
@@ -136,7 +183,15 @@ def count_steps(make: Callable[[], LightningModule], instruments: Sequence[Callb
     return counts
 
 
-def added_kernels(make: Callable[[], LightningModule], instruments: Sequence[Callback], **options: Any) -> list[int]:
+def added_kernels(
+    make: Callable[[], LightningModule], instruments: Sequence[Callback], **options: Any
+) -> list[int]:
     """Returns by how many operations, views left out, each batch costs more with instruments than without."""
-    observed, bare = count_steps(make, instruments, **options), count_steps(make, [], **options)
-    return [len(more) - len(few) for more, few in zip(observed.kernels, bare.kernels, strict=True)]
+    observed, bare = (
+        count_steps(make, instruments, **options),
+        count_steps(make, [], **options),
+    )
+    return [
+        len(more) - len(few)
+        for more, few in zip(observed.kernels, bare.kernels, strict=True)
+    ]

@@ -55,12 +55,20 @@ class KeepValues(fx.Interpreter):
         """Returns the name and kind of the activation that a node calls; None of any other node."""
         if n.op == "call_module":
             module = self.fetch_attr(str(n.target))
-            return (f"net.{n.target}", type(module).__name__) if isinstance(module, MODULES) else None
-        function = n.target if isinstance(n.target, str) else getattr(n.target, "__name__", "")
+            return (
+                (f"net.{n.target}", type(module).__name__)
+                if isinstance(module, MODULES)
+                else None
+            )
+        function = (
+            n.target if isinstance(n.target, str) else getattr(n.target, "__name__", "")
+        )
         if n.op not in ("call_function", "call_method") or function not in FUNCTIONS:
             return None
         modules = [path for path, _ in n.meta.get("nn_module_stack", {}).values()]
-        name = ".".join(["net", *([modules[-1]] if modules and modules[-1] else []), function])
+        name = ".".join(
+            ["net", *([modules[-1]] if modules and modules[-1] else []), function]
+        )
         number = self._calls.get(name, 0)
         self._calls[name] = number + 1
         return (f"{name}_{number}" if number else name), function
@@ -72,7 +80,10 @@ class KeepValues(fx.Interpreter):
 
 
 def measured_by_hand(
-    net: nn.Module, batches: Iterable[Batch], step: Callable[[], Any], threshold: float = 0.99
+    net: nn.Module,
+    batches: Iterable[Batch],
+    step: Callable[[], Any],
+    threshold: float = 0.99,
 ) -> dict[str, float]:
     """Trains a network for one step, and measures everything that the instruments write as numbers.
 
@@ -91,13 +102,21 @@ def measured_by_hand(
     record = _of_activations(traced.values, 1 - threshold**2)
     params = dict(net.named_parameters(prefix="net"))
     matrices = {name: param for name, param in params.items() if param.ndim >= 2}
-    gradients = {name: param.grad.clone() for name, param in params.items() if param.grad is not None}
+    gradients = {
+        name: param.grad.clone()
+        for name, param in params.items()
+        if param.grad is not None
+    }
     for name, param in matrices.items():
         record |= _spread("weight", name, param)
         if name in gradients:
             record |= _spread("weight_grad", name, gradients[name])
-            record[f"grad_data_ratio/{name}"] = (gradients[name].std() / param.std()).item()
-    record["grad_norm/total"] = torch.cat([gradient.flatten() for gradient in gradients.values()]).norm().item()
+            record[f"grad_data_ratio/{name}"] = (
+                gradients[name].std() / param.std()
+            ).item()
+    record["grad_norm/total"] = (
+        torch.cat([gradient.flatten() for gradient in gradients.values()]).norm().item()
+    )
     before = {name: param.detach().clone() for name, param in matrices.items()}
     step()
     for name, param in matrices.items():
@@ -128,7 +147,10 @@ def steps_by_hand(
         moves.step()
 
     batches = cycle(list(loader() if data is None else data))
-    return [measured_by_hand(net, islice(batches, micro_batches), step, threshold) for _ in range(steps)]
+    return [
+        measured_by_hand(net, islice(batches, micro_batches), step, threshold)
+        for _ in range(steps)
+    ]
 
 
 def _of_activations(values: Sequence[Value], slope: float) -> dict[str, float]:
@@ -139,7 +161,9 @@ def _of_activations(values: Sequence[Value], slope: float) -> dict[str, float]:
     for name, pooled in calls.items():
         outputs = torch.cat([value.output for value in pooled])
         record |= _spread("activation", name, outputs)
-        gradients = [value.output.grad for value in pooled if value.output.grad is not None]
+        gradients = [
+            value.output.grad for value in pooled if value.output.grad is not None
+        ]
         if gradients:
             record |= _spread("activation_grad", name, torch.cat(gradients))
         if pooled[0].kind not in NO_MAP:
@@ -151,4 +175,7 @@ def _of_activations(values: Sequence[Value], slope: float) -> dict[str, float]:
 
 
 def _spread(plot: str, name: str, values: Tensor) -> dict[str, float]:
-    return {f"{plot}_mean/{name}": values.mean().item(), f"{plot}_std/{name}": values.std().item()}
+    return {
+        f"{plot}_mean/{name}": values.mean().item(),
+        f"{plot}_std/{name}": values.std().item(),
+    }

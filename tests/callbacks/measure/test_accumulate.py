@@ -23,11 +23,15 @@ from callbacks.measure.statistic import HistogramOf, MomentsOf, SaturationOf
 
 PLACES = {"cpu": contextlib.nullcontext, "device": simulated_device}
 BOTH = pytest.mark.parametrize("place", PLACES)
-STATISTICS = pytest.mark.parametrize("statistic", [MomentsOf(), HistogramOf()], ids=repr)
+STATISTICS = pytest.mark.parametrize(
+    "statistic", [MomentsOf(), HistogramOf()], ids=repr
+)
 SATURATED = FlatRegion(lambda h: h > 0.99)
 
 
-def measure(place: str, add: Callable[[Accumulator[str]], Any], **options: Any) -> dict[str, Any]:
+def measure(
+    place: str, add: Callable[[Accumulator[str]], Any], **options: Any
+) -> dict[str, Any]:
     """Returns the results of an accumulator that a function has filled."""
     with PLACES[place]():
         accumulator = Accumulator[str](**options)
@@ -59,7 +63,10 @@ def test_calls_are_pooled(place: str, calls: list[Tensor]) -> None:
 def test_tensors_added_together(place: str, statistic: Any) -> None:
     tensors = special_tensors()
     results = measure(
-        place, lambda accumulator: accumulator.add_all((name, statistic, values) for name, values in tensors.items())
+        place,
+        lambda accumulator: accumulator.add_all(
+            (name, statistic, values) for name, values in tensors.items()
+        ),
     )
     assert results.keys() == tensors.keys()
     for name, values in tensors.items():
@@ -78,7 +85,9 @@ def test_a_tensor_may_be_overwritten_once_it_was_added(place: str, size: int) ->
 
 
 @BOTH
-def test_copies_that_wait_are_bounded(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_that_wait_are_bounded(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(accumulate, "WAITING", 100)
     with PLACES[place]():
         accumulator = Accumulator[str]()
@@ -99,13 +108,19 @@ def test_empty_tensors_have_no_result(place: str) -> None:
 
 @BOTH
 @STATISTICS
-def test_a_sparse_gradient_is_that_of_the_whole_table(place: str, statistic: Any) -> None:
+def test_a_sparse_gradient_is_that_of_the_whole_table(
+    place: str, statistic: Any
+) -> None:
     table = torch.nn.Embedding(50, 4, sparse=True)
-    table(torch.tensor([3, 7, 3])).square().sum().backward()  # row 3 twice: not coalesced
+    table(
+        torch.tensor([3, 7, 3])
+    ).square().sum().backward()  # row 3 twice: not coalesced
     gradient = table.weight.grad
     assert gradient is not None
     assert gradient.is_sparse
-    result = measure(place, lambda accumulator: accumulator.add("a", statistic, gradient))["a"]
+    result = measure(
+        place, lambda accumulator: accumulator.add("a", statistic, gradient)
+    )["a"]
     expect_moments(moments_of(result), gradient.to_dense(), extremes=1e-15)
     assert moments_of(result).count == 200
     if isinstance(result, Histogram):
@@ -116,8 +131,12 @@ def test_a_sparse_gradient_is_that_of_the_whole_table(place: str, statistic: Any
 @STATISTICS
 def test_a_sparse_gradient_without_values(place: str, statistic: Any) -> None:
     nowhere = torch.empty(1, 0, dtype=torch.long)
-    gradient = torch.sparse_coo_tensor(nowhere, torch.empty(0, 4), (5, 4), check_invariants=False)
-    result = measure(place, lambda accumulator: accumulator.add("a", statistic, gradient))["a"]
+    gradient = torch.sparse_coo_tensor(
+        nowhere, torch.empty(0, 4), (5, 4), check_invariants=False
+    )
+    result = measure(
+        place, lambda accumulator: accumulator.add("a", statistic, gradient)
+    )["a"]
     expect_moments(moments_of(result), torch.zeros(5, 4))
 
 
@@ -125,25 +144,39 @@ class TestChanges:
     @BOTH
     @settings(deadline=None, max_examples=50)
     @given(after=any_tensor().filter(lambda tensor: tensor.numel() > 0))
-    def test_is_the_difference_in_float32_or_float64(self, place: str, after: Tensor) -> None:
+    def test_is_the_difference_in_float32_or_float64(
+        self, place: str, after: Tensor
+    ) -> None:
         before = after * 0.9
-        moments = measure(place, lambda accumulator: accumulator.add_changes([("a", after, before)]))["a"]
+        moments = measure(
+            place, lambda accumulator: accumulator.add_changes([("a", after, before)])
+        )["a"]
         expect_moments(moments, widened(after) - widened(before), extremes=1e-15)
 
     @BOTH
-    def test_longer_than_a_piece(self, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_longer_than_a_piece(
+        self, place: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(accumulate, "DIFFERENCES", 1000)
         monkeypatch.setattr(accumulate, "CHUNK", 2048)
         long = torch.randn(2, 3 * PIECE + 7).bfloat16()
-        pairs = [("long", *long), ("short", torch.ones(3), torch.zeros(3)), ("double", *torch.randn(2, 9).double())]
+        pairs = [
+            ("long", *long),
+            ("short", torch.ones(3), torch.zeros(3)),
+            ("double", *torch.randn(2, 9).double()),
+        ]
         results = measure(place, lambda accumulator: accumulator.add_changes(pairs))
         for key, after, before in pairs:
-            expect_moments(results[key], after.double() - before.double(), extremes=1e-15)
+            expect_moments(
+                results[key], after.double() - before.double(), extremes=1e-15
+            )
 
     @BOTH
     def test_of_shapes_and_strides(self, place: str) -> None:
         after, before = torch.randn(6, 5).t(), torch.randn(5, 6)
-        moments = measure(place, lambda accumulator: accumulator.add_changes([("a", after, before)]))["a"]
+        moments = measure(
+            place, lambda accumulator: accumulator.add_changes([("a", after, before)])
+        )["a"]
         expect_moments(moments, after - before, extremes=1e-15)
 
 
@@ -151,12 +184,21 @@ class TestSaturation:
     @BOTH
     def test_calls_are_pooled(self, place: str) -> None:
         def add(accumulator: Accumulator[str]) -> None:
-            for h in (torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([[1.0, 0.0, 1.0]]), torch.ones(2, 4)):
-                accumulator.add_saturation("a", SaturationOf(keep_map=True), SATURATED, h)
+            for h in (
+                torch.tensor([[1.0, 1.0, 0.0]]),
+                torch.tensor([[1.0, 0.0, 1.0]]),
+                torch.ones(2, 4),
+            ):
+                accumulator.add_saturation(
+                    "a", SaturationOf(keep_map=True), SATURATED, h
+                )
 
         result = measure(place, add)["a"]
         assert (result.saturated, result.count) == (12, 14)
-        assert {width: mask.tolist() for width, mask in result.dead.items()} == {3: [True, False, False], 4: [True] * 4}
+        assert {width: mask.tolist() for width, mask in result.dead.items()} == {
+            3: [True, False, False],
+            4: [True] * 4,
+        }
         assert result.map.tolist() == [[255, 255, 0]]
 
     @BOTH
@@ -169,7 +211,9 @@ class TestSaturation:
 
         def add(accumulator: Accumulator[str]) -> None:
             for _ in range(3):
-                accumulator.add_saturation("a", SaturationOf(keep_map=True), FlatRegion(test), torch.ones(2, 3))
+                accumulator.add_saturation(
+                    "a", SaturationOf(keep_map=True), FlatRegion(test), torch.ones(2, 3)
+                )
 
         assert measure(place, add)["a"].map.shape == (2, 3)
         assert len(made) == 4 if place == "device" else len(made) <= 6
@@ -180,26 +224,39 @@ class TestFailures:
         """Tensor whose values cannot be read."""
 
         @classmethod
-        def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def __torch_function__(
+            cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
             if getattr(func, "__name__", "") in ("reshape", "coalesce", "clone"):
                 raise ZeroDivisionError("out of luck")
             return super().__torch_function__(func, types, args, kwargs or {})
 
     @BOTH
-    def test_a_tensor_that_raises_has_no_result_and_the_others_have(self, place: str) -> None:
+    def test_a_tensor_that_raises_has_no_result_and_the_others_have(
+        self, place: str
+    ) -> None:
         broken = torch.ones(3).as_subclass(self.Raises)
-        items = [("a", HistogramOf(), torch.ones(2)), ("b", HistogramOf(), broken), ("c", MomentsOf(), torch.ones(5))]
+        items = [
+            ("a", HistogramOf(), torch.ones(2)),
+            ("b", HistogramOf(), broken),
+            ("c", MomentsOf(), torch.ones(5)),
+        ]
         with PLACES[place]():
             accumulator = Accumulator[str]()
             accumulator.add_all(items)
             results = accumulator.results()
         assert results.keys() == {"a", "c"}
         assert results["a"].moments.count == 2
-        assert {key: str(error) for key, error in accumulator.failures.items()} == {"b": "out of luck"}
+        assert {key: str(error) for key, error in accumulator.failures.items()} == {
+            "b": "out of luck"
+        }
 
     @BOTH
     def test_a_tensor_on_the_meta_device_and_the_others(self, place: str) -> None:
-        items = [("a", MomentsOf(), torch.ones(2)), ("b", MomentsOf(), torch.ones(2, device="meta"))]
+        items = [
+            ("a", MomentsOf(), torch.ones(2)),
+            ("b", MomentsOf(), torch.ones(2, device="meta")),
+        ]
         with PLACES[place]():
             accumulator = Accumulator[str]()
             accumulator.add_all(items)
@@ -212,7 +269,9 @@ class TestFailures:
         broken = torch.ones(3).as_subclass(self.Raises)
         with PLACES[place]():
             accumulator = Accumulator[str]()
-            accumulator.add_changes([("a", torch.ones(2), torch.zeros(2)), ("b", broken, torch.zeros(3))])
+            accumulator.add_changes(
+                [("a", torch.ones(2), torch.zeros(2)), ("b", broken, torch.zeros(3))]
+            )
             results = accumulator.results()
         assert results.keys() == {"a"}
         assert list(accumulator.failures) == ["b"]
@@ -235,9 +294,13 @@ class TestFailures:
 
 
 class TestTransfer:
-    def test_one_for_everything_that_was_added(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_one_for_everything_that_was_added(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         sizes: list[int] = []
-        monkeypatch.setattr(placement, "transfer", lambda packed: sizes.append(packed.numel()) or packed)
+        monkeypatch.setattr(
+            placement, "transfer", lambda packed: sizes.append(packed.numel()) or packed
+        )
 
         def add(accumulator: Accumulator[str]) -> None:
             for key in "abc":

@@ -118,7 +118,10 @@ def test_the_function_of_every_module_is_known(kind: str) -> None:
     ],
 )
 def test_arguments_of_calls(
-    name: str, arguments: tuple[Any, ...], keywords: dict[str, Any], expected: dict[str, float]
+    name: str,
+    arguments: tuple[Any, ...],
+    keywords: dict[str, Any],
+    expected: dict[str, float],
 ) -> None:
     values: Tensor = torch.zeros(2)
     activation = activation_of_call(name, (values, *arguments), keywords)

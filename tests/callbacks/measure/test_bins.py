@@ -8,7 +8,14 @@ from numpy_statistics import MAGNITUDES
 from torch import Tensor
 from values import AWKWARD, any_tensor
 
-from callbacks.measure.bins import AROUND_ZERO, BINS, EDGES, LAYOUTS, bins_of_patterns, leading_bits
+from callbacks.measure.bins import (
+    AROUND_ZERO,
+    BINS,
+    EDGES,
+    LAYOUTS,
+    bins_of_patterns,
+    leading_bits,
+)
 from callbacks.measure.pieces import widened
 
 
@@ -25,13 +32,17 @@ def numbers_by_comparison(values: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("library", ["NumPy", "torch"])
 @given(values=any_tensor())
-def test_numbers_are_those_of_a_comparison_with_the_edges(library: str, values: Tensor) -> None:
+def test_numbers_are_those_of_a_comparison_with_the_edges(
+    library: str, values: Tensor
+) -> None:
     wide = widened(values).contiguous().reshape(-1)
     layout = LAYOUTS[wide.dtype]
     if library == "NumPy":
         bins = bins_of_patterns(leading_bits(wide.numpy()), layout)
     else:
-        bins = bins_of_patterns(wide.view(layout.integer) >> layout.dropped, layout).numpy()
+        bins = bins_of_patterns(
+            wide.view(layout.integer) >> layout.dropped, layout
+        ).numpy()
     finite = np.isfinite(wide.numpy())
     assert bins[finite].tolist() == numbers_by_comparison(wide.numpy())[finite].tolist()
     assert ((bins >= 0) & (bins < BINS)).all()
@@ -40,5 +51,7 @@ def test_numbers_are_those_of_a_comparison_with_the_edges(library: str, values: 
 def test_nonfinite_patterns_begin_at_infinity() -> None:
     for dtype, layout in LAYOUTS.items():
         values = torch.tensor(AWKWARD).to(dtype)
-        magnitude = (values.view(layout.integer) >> layout.dropped) & (layout.patterns - 1)
+        magnitude = (values.view(layout.integer) >> layout.dropped) & (
+            layout.patterns - 1
+        )
         assert torch.equal(magnitude >= layout.infinity, ~values.isfinite())

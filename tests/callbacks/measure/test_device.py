@@ -27,7 +27,10 @@ def reduce_together(tensors: list[Tensor], with_histogram: bool) -> list[Any]:
 
 def expect_each(tensors: list[Tensor]) -> None:
     for result, moments, values in zip(
-        reduce_together(tensors, True), reduce_together(tensors, False), tensors, strict=True
+        reduce_together(tensors, True),
+        reduce_together(tensors, False),
+        tensors,
+        strict=True,
     ):
         expect_histogram(result, values, extremes=1e-15)
         expect_moments(moments, values, extremes=1e-15)
@@ -66,7 +69,9 @@ def test_sizes_around_a_row(size: int) -> None:
 @given(tensors=tensor_lists(most=3))
 def test_tensors_longer_than_a_chunk(tensors: list[Tensor]) -> None:
     """Chunks of two rows, so that most tensors begin in one and end in another."""
-    long = [tensor.flatten().repeat(1 + 5 * ROW // tensor.numel()) for tensor in tensors]
+    long = [
+        tensor.flatten().repeat(1 + 5 * ROW // tensor.numel()) for tensor in tensors
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(device, "CHUNK", 2 * ROW)
         assert all(chunk.rows.shape[0] <= 2 for chunk in chunks_of(long))
@@ -74,11 +79,18 @@ def test_tensors_longer_than_a_chunk(tensors: list[Tensor]) -> None:
 
 
 def test_chunks_are_bounded() -> None:
-    tensors = [torch.zeros(3 * ROW + 1) for _ in range(5)] + [torch.zeros(2, dtype=torch.float64)]
+    tensors = [torch.zeros(3 * ROW + 1) for _ in range(5)] + [
+        torch.zeros(2, dtype=torch.float64)
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(device, "CHUNK", 8 * ROW)
         chunks = list(chunks_of(tensors))
-    assert [chunk.rows.shape for chunk in chunks] == [(8, ROW), (8, ROW), (4, ROW), (1, ROW)]
+    assert [chunk.rows.shape for chunk in chunks] == [
+        (8, ROW),
+        (8, ROW),
+        (4, ROW),
+        (1, ROW),
+    ]
 
 
 def test_no_cancellation_far_from_zero() -> None:
@@ -91,7 +103,9 @@ def test_no_cancellation_far_from_zero() -> None:
 @pytest.mark.parametrize("size", [1e-42, 1e-30, 1e-22, 1.0, 1e25, 1e37])
 @pytest.mark.parametrize("shift", [0, 7, -300])
 @pytest.mark.parametrize("count", [1000, 10 * ROW + 5])
-def test_squares_neither_overflow_nor_vanish(size: float, shift: float, count: int) -> None:
+def test_squares_neither_overflow_nor_vanish(
+    size: float, shift: float, count: int
+) -> None:
     values = ((torch.randn(count) + shift) * size).clamp(-3e38, 3e38)
     (moments,) = reduce_together([values], with_histogram=False)
     expect_moments(moments, values, extremes=1e-15)
@@ -109,7 +123,9 @@ def test_a_constant_has_no_spread_at_all(constant: float, count: int) -> None:
 def test_flushed_subnormal_numbers() -> None:
     torch.set_flush_denormal(True)
     try:
-        (moments,) = reduce_together([torch.tensor([1e-40, -1e-40, 3e-41])], with_histogram=False)
+        (moments,) = reduce_together(
+            [torch.tensor([1e-40, -1e-40, 3e-41])], with_histogram=False
+        )
     finally:
         torch.set_flush_denormal(False)
     assert moments.count == 3

@@ -25,5 +25,7 @@ def test_waits_for_no_device() -> None:
     with Operations() as operations:
         count(torch.randn(20, 30), keep_map=True).add(count(torch.randn(4, 30)))
     assert not WAITS & set(operations.names)
-    meta = count(torch.empty(9, 8, device="meta"), keep_map=True)  # a device without numbers to read
+    meta = count(
+        torch.empty(9, 8, device="meta"), keep_map=True
+    )  # a device without numbers to read
     assert [tuple(tensor.shape) for tensor in meta.tensors()] == [(2,), (8,), (9, 8)]

@@ -26,7 +26,13 @@ def test_special_tensors(name: str) -> None:
 
 @pytest.mark.parametrize("dtype", float_dtypes)
 def test_large_tensors(dtype: torch.dtype) -> None:
-    values = torch.cat([torch.tanh(torch.randn(300_000) * 3), torch.randn(5_000) * 1e-6, torch.tensor(AWKWARD)])
+    values = torch.cat(
+        [
+            torch.tanh(torch.randn(300_000) * 3),
+            torch.randn(5_000) * 1e-6,
+            torch.tensor(AWKWARD),
+        ]
+    )
     expect_histogram(Histogram.of(values.to(dtype).reshape(-1, 8)), values.to(dtype))
 
 
@@ -39,7 +45,9 @@ def test_resolves_the_last_hundredth_below_one() -> None:
 def test_counts_every_value() -> None:
     histogram = Histogram.of(torch.tensor(AWKWARD))
     assert histogram.zeros == 2
-    assert histogram.near_zero == 4  # three around the subnormals, and 1e-20; 2**-48 has its bin
+    assert (
+        histogram.near_zero == 4
+    )  # three around the subnormals, and 1e-20; 2**-48 has its bin
     assert histogram.too_large == 5
     assert histogram.nonfinite == 3
     assert int(histogram.counts.sum()) + histogram.nonfinite == len(AWKWARD)
@@ -50,9 +58,13 @@ def test_histogram_of_zeros() -> None:
 
 
 @given(first=any_tensor(), second=any_tensor())
-def test_pooled_histograms_are_those_of_all_values(first: Tensor, second: Tensor) -> None:
+def test_pooled_histograms_are_those_of_all_values(
+    first: Tensor, second: Tensor
+) -> None:
     pooled = Histogram.of(first) + Histogram.of(second)
-    expect_histogram(pooled, torch.cat([first.double().flatten(), second.double().flatten()]))
+    expect_histogram(
+        pooled, torch.cat([first.double().flatten(), second.double().flatten()])
+    )
 
 
 class TestCountBetween:
@@ -77,7 +89,9 @@ class TestCountBetween:
 def test_quantile(fraction: float) -> None:
     values = torch.randn(10_000)
     quantile = Histogram.of(values).quantile(fraction)
-    assert quantile == pytest.approx(values.double().quantile(fraction).item(), abs=0.07)  # the widest bin there
+    assert quantile == pytest.approx(
+        values.double().quantile(fraction).item(), abs=0.07
+    )  # the widest bin there
 
 
 def test_no_quantile_of_an_empty_tensor() -> None:

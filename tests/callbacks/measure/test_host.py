@@ -17,7 +17,9 @@ def expect_each(tensors: list[Tensor]) -> None:
     """Checks the histogram and the moments of each of the tensors."""
     histograms = measure_together(tensors, with_histogram=True)
     moments = measure_together(tensors, with_histogram=False)
-    for histogram, without_histogram, values in zip(histograms, moments, tensors, strict=True):
+    for histogram, without_histogram, values in zip(
+        histograms, moments, tensors, strict=True
+    ):
         assert isinstance(histogram, Histogram)
         assert isinstance(without_histogram, Moments)
         expect_histogram(histogram, values)
@@ -38,20 +40,41 @@ def test_special_tensors_beside_each_other() -> None:
 
 
 def test_tensors_that_are_large_or_small() -> None:
-    sizes = [3, host.SMALL, host.SMALL + 1, 200_000, 1, host.SMALL - 1, host.SMALL, host.SMALL, host.SMALL]
+    sizes = [
+        3,
+        host.SMALL,
+        host.SMALL + 1,
+        200_000,
+        1,
+        host.SMALL - 1,
+        host.SMALL,
+        host.SMALL,
+        host.SMALL,
+    ]
     expect_each([torch.randn(size) for size in sizes])
 
 
 def test_more_tensors_than_are_measured_together() -> None:
-    expect_each([torch.randn(index % 7 + 1) for index in range(2 * host.TENSORS_TOGETHER + 5)])
+    expect_each(
+        [torch.randn(index % 7 + 1) for index in range(2 * host.TENSORS_TOGETHER + 5)]
+    )
 
 
 def test_both_precisions_in_turn() -> None:
-    expect_each([torch.randn(5, dtype=[torch.float64, torch.float32, torch.float16][index % 3]) for index in range(9)])
+    expect_each(
+        [
+            torch.randn(
+                5, dtype=[torch.float64, torch.float32, torch.float16][index % 3]
+            )
+            for index in range(9)
+        ]
+    )
 
 
 @pytest.mark.parametrize("with_histogram", [True, False])
-def test_small_tensors_are_joined(with_histogram: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_tensors_are_joined(
+    with_histogram: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ten tensors of one type in one array, a large one alone."""
     joined: list[int] = []
     original = host.JoinedTensors.__init__
@@ -61,7 +84,10 @@ def test_small_tensors_are_joined(with_histogram: bool, monkeypatch: pytest.Monk
         original(self, tensors)
 
     monkeypatch.setattr(host.JoinedTensors, "__init__", counted)
-    measure_together([torch.randn(20), torch.randn(100_000), *(torch.randn(3) for _ in range(9))], with_histogram)
+    measure_together(
+        [torch.randn(20), torch.randn(100_000), *(torch.randn(3) for _ in range(9))],
+        with_histogram,
+    )
     assert joined == [10]
 
 
@@ -69,7 +95,9 @@ def test_leaves_the_tensors_unchanged() -> None:
     tensors = [torch.randn(5), torch.randn(7)]
     copies = [tensor.clone() for tensor in tensors]
     measure_together(tensors, with_histogram=True)
-    assert all(torch.equal(tensor, copy) for tensor, copy in zip(tensors, copies, strict=True))
+    assert all(
+        torch.equal(tensor, copy) for tensor, copy in zip(tensors, copies, strict=True)
+    )
 
 
 def test_of_no_tensors() -> None:

@@ -44,16 +44,22 @@ def test_no_cancellation_far_from_zero() -> None:
     values = torch.randn(100_000, dtype=torch.float64).mul(0.01).add(1e4 + 4e-4).float()
     moments = Moments.of(values)
     assert moments.std == pytest.approx(values.double().std().item(), rel=1e-4)
-    assert moments.mean == pytest.approx(values.double().mean().item(), abs=1e-5)  # float32 ends at 1e-3 there
+    assert moments.mean == pytest.approx(
+        values.double().mean().item(), abs=1e-5
+    )  # float32 ends at 1e-3 there
 
 
 @pytest.mark.parametrize("size", [1e-42, 1e-30, 1e-22, 1.0, 1e25, 1e37])
 @pytest.mark.parametrize("shift", [0, 7, -300])
 @pytest.mark.parametrize("count", [1000, 2 * PIECE + 5])
-def test_squares_neither_overflow_nor_vanish(size: float, shift: float, count: int) -> None:
+def test_squares_neither_overflow_nor_vanish(
+    size: float, shift: float, count: int
+) -> None:
     values = ((torch.randn(count) + shift) * size).clamp(-3e38, 3e38)
     expect_moments(Moments.of(values), values)
-    assert Moments.of(values).std == pytest.approx(values.double().std().item(), rel=1e-4)
+    assert Moments.of(values).std == pytest.approx(
+        values.double().std().item(), rel=1e-4
+    )
 
 
 def test_flushed_subnormal_numbers() -> None:
@@ -81,14 +87,18 @@ FLOATS = st.lists(st.floats(-1e6, 1e6, width=32), min_size=0, max_size=40)
 
 
 @given(first=FLOATS, second=FLOATS)
-def test_pooled_moments_are_those_of_all_values(first: list[float], second: list[float]) -> None:
+def test_pooled_moments_are_those_of_all_values(
+    first: list[float], second: list[float]
+) -> None:
     pooled = Moments.of(torch.tensor(first)) + Moments.of(torch.tensor(second))
     expect_moments(pooled, torch.tensor(first + second))
 
 
 def test_pooling_counts_the_distance_of_the_means() -> None:
     pooled = Moments.of(torch.zeros(50)) + Moments.of(torch.ones(50))
-    assert pooled.std == pytest.approx(torch.tensor([0.0] * 50 + [1.0] * 50).double().std().item())
+    assert pooled.std == pytest.approx(
+        torch.tensor([0.0] * 50 + [1.0] * 50).double().std().item()
+    )
 
 
 def test_moments_of_no_values_change_nothing() -> None:
@@ -104,7 +114,10 @@ def test_leaves_values_and_graph_unchanged() -> None:
     assert values.grad_fn is None
 
 
-@pytest.mark.parametrize(("values", "magnitude"), [([1.0, -3.0], 3.0), ([2.0], 2.0), ([], 0.0), ([math.nan], 0.0)])
+@pytest.mark.parametrize(
+    ("values", "magnitude"),
+    [([1.0, -3.0], 3.0), ([2.0], 2.0), ([], 0.0), ([math.nan], 0.0)],
+)
 def test_magnitude(values: list[float], magnitude: float) -> None:
     assert Moments.of(torch.tensor(values)).magnitude == magnitude
 
@@ -129,6 +142,13 @@ def test_no_std_where_squares_leave_the_range_of_float64(size: float) -> None:
         ([1e-3, -1e-3], [1e200, -1e200], None),
     ],
 )
-def test_log10_ratio(change: list[float], after: list[float], expected: float | None) -> None:
-    both = (Moments.of(torch.tensor(values, dtype=torch.float64)) for values in (change, after))
-    assert log10_ratio(*both) == (None if expected is None else pytest.approx(expected, abs=1e-6))
+def test_log10_ratio(
+    change: list[float], after: list[float], expected: float | None
+) -> None:
+    both = (
+        Moments.of(torch.tensor(values, dtype=torch.float64))
+        for values in (change, after)
+    )
+    assert log10_ratio(*both) == (
+        None if expected is None else pytest.approx(expected, abs=1e-6)
+    )

@@ -5,7 +5,14 @@ import torch
 from torch import Tensor
 from values import float_dtypes
 
-from callbacks.measure.pieces import PIECE, plain, split_into_pieces, sum_pieces, widened
+from callbacks.measure.moments import Moments
+from callbacks.measure.pieces import (
+    PIECE,
+    plain,
+    split_into_pieces,
+    sum_pieces,
+    widened,
+)
 
 
 @pytest.mark.parametrize("dtype", [*float_dtypes, torch.float8_e4m3fn])
@@ -37,4 +44,4 @@ def test_visits_each_piece_once() -> None:
     visited: list[Tensor] = []
     sums = sum_pieces(values, visited.append)
     assert torch.equal(torch.cat(visited), values)
-    assert sums.count == len(values)
+    assert Moments(*sums).count == len(values)

@@ -8,7 +8,13 @@ from torch import Tensor
 from values import any_tensor
 
 from callbacks.measure import placement
-from callbacks.measure.placement import copy_to_host, is_readable, pack, simulated_device, unpack
+from callbacks.measure.placement import (
+    copy_to_host,
+    is_readable,
+    pack,
+    simulated_device,
+    unpack,
+)
 
 
 def expect_same(before: Tensor, after: Tensor) -> None:
@@ -27,8 +33,15 @@ def test_unpack_restores_what_was_packed(tensors: list[Tensor]) -> None:
 
 def test_one_transfer_for_all_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    monkeypatch.setattr(placement, "transfer", lambda packed: sizes.append(packed.numel()) or packed)
-    tensors = [torch.randn(5), torch.tensor(3), torch.ones(3, dtype=torch.bool), torch.randn(2, 3).double().t()]
+    monkeypatch.setattr(
+        placement, "transfer", lambda packed: sizes.append(packed.numel()) or packed
+    )
+    tensors = [
+        torch.randn(5),
+        torch.tensor(3),
+        torch.ones(3, dtype=torch.bool),
+        torch.randn(2, 3).double().t(),
+    ]
     with simulated_device():
         copies = copy_to_host(tensors)
     assert sizes == [24 + 8 + 8 + 48]
@@ -39,7 +52,10 @@ def test_one_transfer_for_all_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_is_copied_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placement, "transfer", None)
     tensors = [torch.randn(3), torch.ones(2, dtype=torch.int64)]
-    assert all(before is after for before, after in zip(tensors, copy_to_host(tensors), strict=True))
+    assert all(
+        before is after
+        for before, after in zip(tensors, copy_to_host(tensors), strict=True)
+    )
     assert copy_to_host([]) == []
 
 
@@ -60,12 +76,12 @@ def test_simulation_ends_with_an_exception() -> None:
 def test_inside_transforms() -> None:
     readable: list[bool] = []
 
-    def watched(x: Tensor) -> Tensor:
+    def observed(x: Tensor) -> Tensor:
         readable.append(is_readable(x))
         return x.sum()
 
-    torch.func.grad(watched)(torch.ones(3))
+    torch.func.grad(observed)(torch.ones(3))
     assert readable == [False]
     with pytest.raises(TypeError, match=r"inside torch\.func\.vmap"):
-        torch.func.vmap(watched)(torch.ones(2, 3))
+        torch.func.vmap(observed)(torch.ones(2, 3))
     assert is_readable(torch.ones(1))

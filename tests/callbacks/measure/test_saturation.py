@@ -11,7 +11,13 @@ from values import any_tensor
 
 from callbacks.measure.device_saturation import count_on_device
 from callbacks.measure.pieces import widened
-from callbacks.measure.saturation import MAP_SHAPE, WHITE, Saturation, count_saturated, units_last
+from callbacks.measure.saturation import (
+    MAP_SHAPE,
+    WHITE,
+    Saturation,
+    count_saturated,
+    units_last,
+)
 
 Count = Callable[..., Saturation]
 
@@ -20,11 +26,15 @@ def is_saturated(h: Tensor) -> Tensor:
     return widened(h).abs() > 0.99
 
 
-def on_cpu(values: Tensor, unit_dim: int | None = None, keep_map: bool = False) -> Saturation:
+def on_cpu(
+    values: Tensor, unit_dim: int | None = None, keep_map: bool = False
+) -> Saturation:
     return count_saturated(units_last(values, unit_dim), is_saturated, keep_map)
 
 
-def on_device(values: Tensor, unit_dim: int | None = None, keep_map: bool = False) -> Saturation:
+def on_device(
+    values: Tensor, unit_dim: int | None = None, keep_map: bool = False
+) -> Saturation:
     counts = count_on_device(units_last(values, unit_dim), is_saturated, keep_map)
     return counts.value(counts.tensors())
 
@@ -37,7 +47,9 @@ BOTH = pytest.mark.parametrize("count", [on_cpu, on_device])
 def test_fraction_is_of_the_finite_values(count: Count, values: Tensor) -> None:
     flat = values.double().flatten().tolist()
     finite = [x for x in flat if math.isfinite(x)]
-    saturated = sum(bool(torch.tensor(x, dtype=values.dtype).abs() > 0.99) for x in finite)
+    saturated = sum(
+        bool(torch.tensor(x, dtype=values.dtype).abs() > 0.99) for x in finite
+    )
     result = count(values)
     assert (result.count, result.nonfinite) == (len(finite), len(flat) - len(finite))
     if values.dtype in (torch.float32, torch.float64):
@@ -47,7 +59,9 @@ def test_fraction_is_of_the_finite_values(count: Count, values: Tensor) -> None:
 
 @BOTH
 def test_dead_units_are_saturated_on_every_example(count: Count) -> None:
-    h = torch.tensor([[1.0, 1.0, 0.2, math.nan], [-1.0, 0.0, 0.1, 1.0], [0.999, 1.0, 1.0, 1.0]])
+    h = torch.tensor(
+        [[1.0, 1.0, 0.2, math.nan], [-1.0, 0.0, 0.1, 1.0], [0.999, 1.0, 1.0, 1.0]]
+    )
     result = count(h)
     assert result.dead[4].tolist() == [True, False, False, False]
     assert (result.dead_units, result.dead_count, result.units) == (0.25, 1, 4)
@@ -56,14 +70,20 @@ def test_dead_units_are_saturated_on_every_example(count: Count) -> None:
 
 @BOTH
 def test_dead_units_are_those_of_all_examples_of_a_step(count: Count) -> None:
-    result = count(torch.tensor([[1.0, 1.0, 0.0]])) + count(torch.tensor([[1.0, 0.0, 1.0]]))
+    result = count(torch.tensor([[1.0, 1.0, 0.0]])) + count(
+        torch.tensor([[1.0, 0.0, 1.0]])
+    )
     assert result.dead_units == pytest.approx(1 / 3)
     assert result.fraction == pytest.approx(4 / 6)
 
 
 @BOTH
 def test_units_of_two_widths_are_different_units(count: Count) -> None:
-    result = count(torch.ones(2, 3)) + count(torch.tensor([[1.0, 0.0, 0.0, 0.0]])) + count(torch.ones(1, 3))
+    result = (
+        count(torch.ones(2, 3))
+        + count(torch.tensor([[1.0, 0.0, 0.0, 0.0]]))
+        + count(torch.ones(1, 3))
+    )
     assert (result.dead_count, result.units, result.dead_units) == (4, 7, 4 / 7)
     assert result.saturated == 10
 
@@ -81,7 +101,9 @@ def test_units_of_two_widths_are_different_units(count: Count) -> None:
         ((4, 5), 0, 0),
     ],
 )
-def test_unit_axis(count: Count, shape: tuple[int, ...], unit_dim: int | None, axis: int) -> None:
+def test_unit_axis(
+    count: Count, shape: tuple[int, ...], unit_dim: int | None, axis: int
+) -> None:
     values = torch.zeros(shape)
     values.select(axis, 1).fill_(1.0)
     dead = count(values, unit_dim).dead[shape[axis]]
@@ -99,7 +121,9 @@ def test_an_axis_that_does_not_exist_raises() -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("shape", [(700, 300), (40, 30, 12, 12), (3, 50_000, 2), (5, 4, 3, 2, 2)])
+@pytest.mark.parametrize(
+    "shape", [(700, 300), (40, 30, 12, 12), (3, 50_000, 2), (5, 4, 3, 2, 2)]
+)
 def test_against_plain_comparisons(count: Count, shape: tuple[int, ...]) -> None:
     axis = 1 if len(shape) > 3 else -1
     values = torch.randn(shape)
@@ -107,10 +131,17 @@ def test_against_plain_comparisons(count: Count, shape: tuple[int, ...]) -> None
     values.select(axis, 0).fill_(2.0)
     result = count(values, keep_map=True)
     mask = ((values.abs() > 0.99) & (values != math.inf)).movedim(axis, -1)
-    assert (result.saturated, result.nonfinite) == (int(mask.sum()), int((values == math.inf).sum()))
+    assert (result.saturated, result.nonfinite) == (
+        int(mask.sum()),
+        int((values == math.inf).sum()),
+    )
     assert result.count == values.numel() - result.nonfinite
     assert result.dead[mask.shape[-1]].tolist() == mask.flatten(0, -2).all(0).tolist()
-    fraction = mask.double().reshape(len(mask), -1, mask.shape[-1]).mean(1)[: MAP_SHAPE[0], : MAP_SHAPE[1]]
+    fraction = (
+        mask.double()
+        .reshape(len(mask), -1, mask.shape[-1])
+        .mean(1)[: MAP_SHAPE[0], : MAP_SHAPE[1]]
+    )
     assert result.map is not None
     assert result.map.dtype == "uint8"
     assert result.map.shape == fraction.shape
@@ -140,10 +171,26 @@ def test_shade_is_the_fraction_of_the_places(count: Count) -> None:
     assert shades.tolist() == [[0, int(0.75 * WHITE)]]
 
 
+@BOTH
+def test_white_is_saturated_at_every_place(count: Count) -> None:
+    h = torch.ones(1, 1000, 2)
+    h[0, 0, 1] = 0.0  # 999 of 1000 places
+    shades = count(h, keep_map=True).map
+    assert shades is not None
+    assert shades.tolist() == [[WHITE, WHITE - 1]]
+
+
 def test_pooling_keeps_the_map_of_the_first() -> None:
-    first, second = on_cpu(torch.ones(2, 3), keep_map=True), on_cpu(torch.tensor([[1.0, 0.0, 0.0]]), keep_map=True)
+    first, second = (
+        on_cpu(torch.ones(2, 3), keep_map=True),
+        on_cpu(torch.tensor([[1.0, 0.0, 0.0]]), keep_map=True),
+    )
     pooled = first + second
-    assert (pooled.saturated, pooled.count, pooled.dead_units) == (7, 9, pytest.approx(1 / 3))
+    assert (pooled.saturated, pooled.count, pooled.dead_units) == (
+        7,
+        9,
+        pytest.approx(1 / 3),
+    )
     assert pooled.map is first.map
     assert (on_cpu(torch.ones(2, 3)) + second).map is second.map
 

@@ -55,7 +55,11 @@ def test_each_rank_measures_its_shard() -> None:
 def test_one_rank_measures_what_is_replicated_on_a_mesh() -> None:
     assert part_of(["replicate"], 0) is not None
     assert part_of(["replicate"], 1) is None
-    assert [part_of(["replicate", "shard"], row, column) is not None for row in range(2) for column in range(2)] == [
+    assert [
+        part_of(["replicate", "shard"], row, column) is not None
+        for row in range(2)
+        for column in range(2)
+    ] == [
         *(True, True, False, False),
     ]
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
+from torch.utils.checkpoint import checkpoint
 
 from callbacks.measure.activations import Activation
 from callbacks.probe.function_calls import FunctionCalls
@@ -18,12 +19,13 @@ class Log:
     """Keeps the calls that it is shown."""
 
     def __init__(self) -> None:
-        self.expects_recomputation = False
         self.begun: list[tuple[str, str, Activation, Tensor]] = []
         self.ended: list[Tensor] = []
         self.ignored = ""
 
-    def begin_call(self, caller: str, function: str, activation: Activation, values: Tensor) -> Any:
+    def begin_call(
+        self, caller: str, function: str, activation: Activation, values: Tensor
+    ) -> Any:
         self.begun.append((caller, function, activation, values.detach().clone()))
         return None if function == self.ignored else (caller, function)
 
@@ -73,7 +75,11 @@ class Net(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.relu, self.head = Calls(torch.tanh), nn.ReLU(), nn.Sequential(Calls(F.gelu))
+        self.first, self.relu, self.head = (
+            Calls(torch.tanh),
+            nn.ReLU(),
+            nn.Sequential(Calls(F.gelu)),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return F.silu(self.head(F.relu(self.relu(self.first(x)))))
@@ -81,7 +87,12 @@ class Net(nn.Module):
 
 def test_callers_are_the_modules_whose_methods_call(log: Log) -> None:
     called(log, Net(), torch.ones(2))
-    assert log.callers == [("first", "tanh"), ("", "relu"), ("head.0", "gelu"), ("", "silu")]
+    assert log.callers == [
+        ("first", "tanh"),
+        ("", "relu"),
+        ("head.0", "gelu"),
+        ("", "silu"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +110,9 @@ def test_callers_are_the_modules_whose_methods_call(log: Log) -> None:
         (F.hardswish, "hardswish"),
     ],
 )
-def test_ways_to_call(function: Callable[[Tensor], Tensor], name: str, log: Log) -> None:
+def test_ways_to_call(
+    function: Callable[[Tensor], Tensor], name: str, log: Log
+) -> None:
     x = torch.linspace(-2, 2, 5)
     output = called(log, Calls(function), x)
     assert log.callers == [("", name)]
@@ -109,7 +122,11 @@ def test_ways_to_call(function: Callable[[Tensor], Tensor], name: str, log: Log)
 
 
 def test_other_functions_are_not_shown(log: Log) -> None:
-    called(log, Calls(lambda x: torch.exp(F.softmax(x @ x.T, -1)).sum() + 1), torch.ones(2, 2))
+    called(
+        log,
+        Calls(lambda x: torch.exp(F.softmax(x @ x.T, -1)).sum() + 1),
+        torch.ones(2, 2),
+    )
     assert log.begun == []
 
 
@@ -148,7 +165,15 @@ def test_a_call_outside_of_all_modules_belongs_to_the_model(log: Log) -> None:
 
 
 def test_only_floating_point_tensors(log: Log) -> None:
-    called(log, Calls(lambda x: F.relu(x.long()).float() + torch.relu(torch.ones(2, dtype=torch.int))), torch.ones(2))
+    called(
+        log,
+        Calls(
+            lambda x: (
+                F.relu(x.long()).float() + torch.relu(torch.ones(2, dtype=torch.int))
+            )
+        ),
+        torch.ones(2),
+    )
     assert log.begun == []
 
 
@@ -173,7 +198,9 @@ def test_gradients_are_bit_equal(log: Log) -> None:
 
 def test_an_exception_of_the_observer_does_not_get_into_the_model() -> None:
     class Raises(Log):
-        def begin_call(self, *_: Any) -> Any:
+        def begin_call(
+            self, caller: str, function: str, activation: Activation, values: Tensor
+        ) -> Any:
             raise ZeroDivisionError
 
     guard, net = Guard(), Net()
@@ -197,7 +224,9 @@ class TestRemove:
     class Other(TorchFunctionMode):
         """Mode that does not belong to the instruments."""
 
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
             return func(*args, **(kwargs or {}))
 
     def test_not_entered(self, log: Log) -> None:
@@ -230,26 +259,37 @@ class TestRemove:
         assert log.callers == [("", "tanh")] * 2
 
 
-def test_backward_with_the_mode_on_where_functions_are_called_again(log: Log) -> None:
-    """Reentrant checkpointing runs the forward pass inside `Tensor.backward`, which PyTorch shows to modes, too."""
+def test_recomputation_in_a_backward_pass(log: Log) -> None:
+    """Reentrant checkpointing calls functions again inside a node of the backward pass."""
     x = torch.ones(3, requires_grad=True)
-    with mode_for(nn.Sequential(), log):
-        loss = (torch.utils.checkpoint.checkpoint(torch.tanh, x, use_reentrant=True) * 2).sum()  # type: ignore[operator]
-        before = len(log.begun)
-        log.expects_recomputation = True
-        loss.backward()
-    assert before == 1
+    mode = mode_for(nn.Sequential(), log)
+    with mode:
+        output: Any = checkpoint(torch.tanh, x, use_reentrant=True)
+        loss = (output * 2).sum()
+        calls = len(log.begun)
+    mode.enter_in_recomputations(loss)
+    loss.backward()
+    assert calls == 1
     assert log.callers == [("", "tanh")] * 2
     assert x.grad is not None
-    assert torch.allclose(x.grad, 2 * (1 - torch.tanh(torch.ones(3)) ** 2))
+    assert torch.equal(x.grad, gradient_without_mode())
 
 
-def test_arguments_of_backward_are_passed_on(log: Log) -> None:
-    log.expects_recomputation = True
+def gradient_without_mode() -> Tensor:
     x = torch.ones(3, requires_grad=True)
-    with mode_for(nn.Sequential(), log):
-        y = x * 2
-        y.backward(torch.tensor([1.0, 2.0, 3.0]), retain_graph=True)
-        y.sum().backward(inputs=[x])
+    output: Any = checkpoint(torch.tanh, x, use_reentrant=True)
+    (output * 2).sum().backward()
     assert x.grad is not None
-    assert x.grad.tolist() == [4.0, 6.0, 8.0]
+    return x.grad
+
+
+def test_no_recomputation_is_observed_once_the_mode_is_removed(log: Log) -> None:
+    x = torch.ones(3, requires_grad=True)
+    mode = mode_for(nn.Sequential(), log)
+    with mode:
+        output: Any = checkpoint(torch.tanh, x, use_reentrant=True)
+        loss = output.sum()
+    mode.enter_in_recomputations(loss)
+    mode.remove()
+    loss.backward()
+    assert log.callers == [("", "tanh")]

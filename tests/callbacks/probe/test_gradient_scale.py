@@ -20,7 +20,10 @@ def test_without_a_scaler_nothing_changes() -> None:
         assert scale.scaler is None
         assert scale.factor() is None
         assert scale.unscaled_activation_grad(gradient) is gradient
-        assert scale.unscaled_weight_grad(gradient, SGD([torch.ones(1)], lr=0.1)) is gradient
+        assert (
+            scale.unscaled_weight_grad(gradient, SGD([torch.ones(1)], lr=0.1))
+            is gradient
+        )
 
 
 def test_the_factor_of_a_scaler() -> None:
@@ -33,9 +36,13 @@ def test_the_factor_of_a_scaler() -> None:
 def test_activation_gradients(ranks: int) -> None:
     gradient = torch.tensor([512.0, -1024.0]).half()
     unscaled = scaled(ranks=ranks).unscaled_activation_grad(gradient)
-    assert unscaled.dtype == torch.float32  # a scaled gradient of half precision may vanish once it is unscaled
+    assert (
+        unscaled.dtype == torch.float32
+    )  # a scaled gradient of half precision may vanish once it is unscaled
     assert unscaled.tolist() == [2.0 / ranks, -4.0 / ranks]
-    averaged = GradientScale(None, ranks, CPU).unscaled_activation_grad(gradient.float())
+    averaged = GradientScale(None, ranks, CPU).unscaled_activation_grad(
+        gradient.float()
+    )
     assert averaged.tolist() == [512.0 / ranks, -1024.0 / ranks]
 
 
@@ -44,9 +51,14 @@ def test_weight_gradients_of_optimizers_that_unscale_themselves() -> None:
     gradient = torch.tensor([256.0, 512.0])
     fused, plain = Adam([param], lr=0.1, fused=True), Adam([param], lr=0.1)
     assert scaled().unscaled_weight_grad(gradient, fused).tolist() == [1.0, 2.0]
-    assert scaled().unscaled_weight_grad(gradient, plain) is gradient  # Lightning has unscaled it
+    assert (
+        scaled().unscaled_weight_grad(gradient, plain) is gradient
+    )  # Lightning has unscaled it
     sparse = gradient.to_sparse()
-    assert scaled().unscaled_weight_grad(sparse, fused).to_dense().tolist() == [1.0, 2.0]
+    assert scaled().unscaled_weight_grad(sparse, fused).to_dense().tolist() == [
+        1.0,
+        2.0,
+    ]
 
 
 def test_loss() -> None:

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from callbacks.probe.guard import Guard
-from callbacks.probe.layer_hooks import LayerHooks, current_node, first_tensor, floating_tensors
+from callbacks.probe.layer_hooks import (
+    LayerHooks,
+    first_tensor,
+    floating_tensors,
+    is_in_backward,
+    is_recomputing_saved_tensors,
+)
 
 
 class Log:
@@ -22,7 +28,9 @@ class Log:
         self.inputs: list[tuple[str, Tensor]] = []
         self.calls: list[str] = []
         self.guard = Guard()
-        self.hooks = LayerHooks(self.guard, self.keep_output, self.keep_input, self.calls.append)
+        self.hooks = LayerHooks(
+            self.guard, self.keep_output, self.keep_input, self.calls.append
+        )
 
     def keep_output(self, name: str, output: Any) -> None:
         self.outputs.append((name, output.detach().clone()))
@@ -73,7 +81,6 @@ def test_calls_without_gradients_are_counted_and_not_observed(log: Log) -> None:
     assert not log.outputs
     assert not log.inputs
     assert log.calls == ["layer", "layer"]
-    assert log.hooks.expects_recomputation
 
 
 def test_inputs_are_observed_before_they_are_overwritten(log: Log) -> None:
@@ -104,7 +111,10 @@ class Named(NamedTuple):
         ((torch.ones(1), None, 3), [".0"]),
         ((torch.ones(1), (torch.ones(1), [torch.ones(1)])), [".0", ".1.0", ".1.1.0"]),
         ({"loss": torch.ones(()), "ids": torch.ones(1, dtype=torch.int64)}, [".loss"]),
-        (Output(torch.ones(1), (torch.ones(1), torch.ones(1))), [".hidden", ".pair.0", ".pair.1"]),
+        (
+            Output(torch.ones(1), (torch.ones(1), torch.ones(1))),
+            [".hidden", ".pair.0", ".pair.1"],
+        ),
         (Named(torch.ones(1), torch.ones(1)), [".0", ".1"]),
         (torch.ones(2).to_sparse(), []),
         (torch.nested.nested_tensor([torch.ones(2)], layout=torch.jagged), []),
@@ -132,7 +142,9 @@ class Block(nn.Module):
 
 @pytest.mark.parametrize("reentrant", [True, False])
 @pytest.mark.parametrize("times", [1, 2])
-def test_the_second_call_of_checkpointing_is_not_counted(reentrant: bool, times: int, log: Log) -> None:
+def test_the_second_call_of_checkpointing_is_not_counted(
+    reentrant: bool, times: int, log: Log
+) -> None:
     block = Block()
     log.attach(first=block.first, last=block.last)
     x = torch.ones(2, 3, requires_grad=True)
@@ -143,15 +155,30 @@ def test_the_second_call_of_checkpointing_is_not_counted(reentrant: bool, times:
     assert log.calls == ["first", "last"] * times
 
 
-def test_a_node_executes_in_a_backward_pass_alone() -> None:
-    """PyTorch has no public way to ask; this test fails when the private function changes."""
-    nodes: list[Any] = [current_node()]
+def test_in_a_backward_pass() -> None:
+    """Private functions of PyTorch are asked; this test fails when they change."""
+    states = [is_in_backward()]
     x = torch.ones(1, requires_grad=True)
     y = x * 2
-    y.register_hook(lambda _: nodes.append(current_node()))
+    y.register_hook(lambda _: states.append(is_in_backward()))
     y.backward()
-    nodes.append(current_node())
-    assert [node is None for node in nodes] == [True, False, True]
+    states.append(is_in_backward())
+    assert states == [False, True, False]
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_recomputation_of_saved_tensors(reentrant: bool) -> None:
+    states: list[bool] = []
+
+    def called(x: Tensor) -> Tensor:
+        states.append(is_recomputing_saved_tensors())
+        return torch.tanh(x)
+
+    output: Any = checkpoint(
+        called, torch.ones(2, requires_grad=True), use_reentrant=reentrant
+    )
+    output.sum().backward()
+    assert states == [False, not reentrant]
 
 
 def test_a_copy_of_a_hooked_layer_has_no_hooks_in_effect(log: Log) -> None:

@@ -8,7 +8,13 @@ from torch import nn
 from callbacks import Histogram
 from callbacks.measure.moments import Moments
 from callbacks.measure.statistic import HistogramOf, MomentsOf, SaturationOf
-from callbacks.probe.measurements import Measurements, RankMeasurements, in_order, pool, without_fallback
+from callbacks.probe.measurements import (
+    Measurements,
+    RankMeasurements,
+    in_order,
+    pool,
+    without_fallback,
+)
 from callbacks.probe.names import Origin
 from callbacks.probe.plan import Model, Plan
 from callbacks.probe.request import Key, Quantity, Request, Scope
@@ -33,8 +39,14 @@ def rank(
     failures: dict[Key, str] | None = None,
     origins: dict[str, Origin] | None = None,
 ) -> RankMeasurements:
-    layers = {k.name: Origin(k.name) for k in results if k.quantity in (Quantity.ACTIVATION, Quantity.ACTIVATION_GRAD)}
-    return RankMeasurements(results, failures or {}, list(order), layers | (origins or {}))
+    layers = {
+        k.name: Origin(k.name)
+        for k in results
+        if k.quantity in (Quantity.ACTIVATION, Quantity.ACTIVATION_GRAD)
+    }
+    return RankMeasurements(
+        results, failures or {}, list(order), layers | (origins or {})
+    )
 
 
 def net() -> nn.Sequential:
@@ -48,14 +60,24 @@ def plan(*requests: Request, root: nn.Module | None = None) -> Plan:
 class TestPool:
     def test_results_of_ranks_add_up(self) -> None:
         one, two = key(Quantity.ACTIVATION, "1"), key(Quantity.ACTIVATION, "3")
-        pooled = pool([rank({one: moments(1, 2)}, ("1",)), rank({two: moments(5), one: moments(3)}, ("3", "1"))])
+        pooled = pool(
+            [
+                rank({one: moments(1, 2)}, ("1",)),
+                rank({two: moments(5), one: moments(3)}, ("3", "1")),
+            ]
+        )
         assert pooled.results[one] == moments(1, 2) + moments(3)
         assert pooled.results[two] == moments(5)
         assert pooled.order == ["1", "3"]
 
     def test_a_failure_on_one_rank_is_one_on_all(self) -> None:
         one, two = key(Quantity.ACTIVATION, "1"), key(Quantity.ACTIVATION, "3")
-        pooled = pool([rank({one: moments(1), two: moments(1)}), rank({two: moments(1)}, failures={one: "no"})])
+        pooled = pool(
+            [
+                rank({one: moments(1), two: moments(1)}),
+                rank({two: moments(1)}, failures={one: "no"}),
+            ]
+        )
         assert pooled.results.keys() == {two}
         assert pooled.failures == {one: "no"}
 
@@ -82,13 +104,17 @@ class TestFallback:
 
     def test_leaf_layers_are_dropped_beside_functions(self) -> None:
         leaves = plan(ACTIVATION, root=nn.Sequential(nn.Linear(2, 2)))
-        results = without_fallback(self.pooled(relu=Origin("", "relu", "ReLU")), leaves).results
+        results = without_fallback(
+            self.pooled(relu=Origin("", "relu", "ReLU")), leaves
+        ).results
         assert [k.name for k in results] == ["relu"]
 
     def test_layers_that_were_asked_for_stay(self) -> None:
         asked = Request(Quantity.ACTIVATION, MomentsOf(), ("0",))
         leaves = plan(ACTIVATION, asked, root=nn.Sequential(nn.Linear(2, 2)))
-        results = without_fallback(self.pooled(relu=Origin("", "relu", "ReLU")), leaves).results
+        results = without_fallback(
+            self.pooled(relu=Origin("", "relu", "ReLU")), leaves
+        ).results
         assert [k.name for k in results] == ["0", "relu"]
 
 
@@ -98,16 +124,23 @@ class TestOf:
         wide = Key(Quantity.ACTIVATION, "1", HistogramOf())
         origins = {"1": Origin("1")}
         measured = Measurements(
-            0, {wide: histogram, key(Quantity.WEIGHT, "0.weight"): moments(1)}, origins, plan(ACTIVATION)
+            0,
+            {wide: histogram, key(Quantity.WEIGHT, "0.weight"): moments(1)},
+            origins,
+            plan(ACTIVATION),
         )
-        assert measured.of(ACTIVATION) == {"1": histogram.moments}  # held by the histogram of another request
+        assert measured.of(ACTIVATION) == {
+            "1": histogram.moments
+        }  # part of the histogram of another request
         assert measured.of(GRADIENT) == {}
         assert measured.get(Quantity.ACTIVATION, "1", MomentsOf()) == histogram.moments
         assert measured.get(Quantity.ACTIVATION, "2", MomentsOf()) is None
 
     def test_only_what_a_request_chose(self) -> None:
         chosen = Request(Quantity.ACTIVATION, MomentsOf(), ("1",))
-        results = {key(Quantity.ACTIVATION, name): moments(1) for name in ("1", "3", "3.0")}
+        results = {
+            key(Quantity.ACTIVATION, name): moments(1) for name in ("1", "3", "3.0")
+        }
         origins = {"1": Origin("1"), "3": Origin("3"), "3.0": Origin("3", ".0")}
         measured = Measurements(0, results, origins, plan(chosen, ACTIVATION))
         assert list(measured.of(chosen)) == ["1"]
@@ -115,8 +148,13 @@ class TestOf:
 
     def test_functions_by_pattern(self) -> None:
         gelu = Request(Quantity.ACTIVATION, MomentsOf(), ("*gelu",))
-        results = {key(Quantity.ACTIVATION, name): moments(1) for name in ("0.gelu", "0.tanh")}
-        origins = {"0.gelu": Origin("0", "gelu", "GELU"), "0.tanh": Origin("0", "tanh", "Tanh")}
+        results = {
+            key(Quantity.ACTIVATION, name): moments(1) for name in ("0.gelu", "0.tanh")
+        }
+        origins = {
+            "0.gelu": Origin("0", "gelu", "GELU"),
+            "0.tanh": Origin("0", "tanh", "Tanh"),
+        }
         measured = Measurements(0, results, origins, plan(gelu, ACTIVATION))
         assert list(measured.of(gelu)) == ["0.gelu"]
         assert list(measured.of(ACTIVATION)) == ["0.gelu", "0.tanh"]
@@ -124,7 +162,12 @@ class TestOf:
 
 def test_a_lowered_scale_is_a_skipped_step() -> None:
     def skipped(**results: Moments) -> bool:
-        return Measurements(0, {key(Quantity.SCALE, ""): value for value in results.values()}, {}, plan()).was_skipped
+        return Measurements(
+            0,
+            {key(Quantity.SCALE, ""): value for value in results.values()},
+            {},
+            plan(),
+        ).was_skipped
 
     assert skipped(scale=moments(-128.0))
     assert not skipped(scale=moments(0.0))
@@ -135,19 +178,34 @@ def test_a_lowered_scale_is_a_skipped_step() -> None:
 class TestNonfinite:
     def order(self, *broken: tuple[Quantity, str]) -> list[tuple[Quantity, str, int]]:
         names = ["1", "3"]
-        results = {key(quantity, name): moments(1.0) for quantity in Quantity for name in names}
-        results |= {key(quantity, name): moments(float("nan"), 1.0) for quantity, name in broken}
-        return [(k.quantity, k.name, n) for k, n in Measurements(0, results, {}, plan()).nonfinite()]
+        results = {
+            key(quantity, name): moments(1.0) for quantity in Quantity for name in names
+        }
+        results |= {
+            key(quantity, name): moments(float("nan"), 1.0) for quantity, name in broken
+        }
+        return [
+            (k.quantity, k.name, n)
+            for k, n in Measurements(0, results, {}, plan()).nonfinite()
+        ]
 
     def test_causes_before_effects(self) -> None:
         broken = [(quantity, "1") for quantity in reversed(Quantity)]
         assert [quantity for quantity, *_ in self.order(*broken)] == list(Quantity)
 
-    def test_the_first_layer_of_a_forward_pass_and_the_last_of_a_backward_pass(self) -> None:
+    def test_the_first_layer_of_a_forward_pass_and_the_last_of_a_backward_pass(
+        self,
+    ) -> None:
         forward = [(Quantity.ACTIVATION, "3"), (Quantity.ACTIVATION, "1")]
-        assert self.order(*forward) == [(Quantity.ACTIVATION, "1", 1), (Quantity.ACTIVATION, "3", 1)]
+        assert self.order(*forward) == [
+            (Quantity.ACTIVATION, "1", 1),
+            (Quantity.ACTIVATION, "3", 1),
+        ]
         backward = [(Quantity.ACTIVATION_GRAD, "1"), (Quantity.ACTIVATION_GRAD, "3")]
-        assert self.order(*backward) == [(Quantity.ACTIVATION_GRAD, "3", 1), (Quantity.ACTIVATION_GRAD, "1", 1)]
+        assert self.order(*backward) == [
+            (Quantity.ACTIVATION_GRAD, "3", 1),
+            (Quantity.ACTIVATION_GRAD, "1", 1),
+        ]
 
     def test_no_result_without_any(self) -> None:
         assert self.order() == []

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+import torch.optim.optimizer as registry
 from torch.optim import SGD, Optimizer
-from torch.optim import optimizer as registry
 
 from callbacks.probe.guard import Guard
 from callbacks.probe.optimizer_hooks import OptimizerHooks
@@ -28,7 +28,9 @@ def optimizer() -> SGD:
 def test_observes_steps_between_attach_and_detach() -> None:
     events: list[tuple[str, Any]] = []
     hooks = OptimizerHooks(
-        Guard(), lambda *asked: events.append(("before", asked)), lambda o: events.append(("after", o))
+        Guard(),
+        lambda *asked: events.append(("before", asked)),
+        lambda o: events.append(("after", o)),
     )
     sgd = optimizer()
     sgd.step()
@@ -43,7 +45,9 @@ def test_observes_steps_between_attach_and_detach() -> None:
 @pytest.mark.parametrize("by_keyword", [True, False])
 def test_a_closure(by_keyword: bool) -> None:
     closures: list[bool] = []
-    hooks = OptimizerHooks(Guard(), lambda _, has_closure: closures.append(has_closure), lambda _: None)
+    hooks = OptimizerHooks(
+        Guard(), lambda _, has_closure: closures.append(has_closure), lambda _: None
+    )
     hooks.attach()
     if by_keyword:
         optimizer().step(closure=lambda: 0.0)
@@ -69,7 +73,10 @@ def test_an_exception_does_not_get_into_the_step() -> None:
 def test_sweep_removes_hooks_without_a_handle() -> None:
     """Ctrl-C can come between the registration of a hook and the note of its handle."""
     own = registry.register_optimizer_step_pre_hook(lambda *_: None)
-    hooks, steps = OptimizerHooks(Guard(), lambda *asked: steps.append(asked), lambda _: None), []
+    hooks, steps = (
+        OptimizerHooks(Guard(), lambda *asked: steps.append(asked), lambda _: None),
+        [],
+    )
     hooks.attach()
     hooks._handles.clear()
     hooks.detach()
@@ -81,10 +88,10 @@ def test_sweep_removes_hooks_without_a_handle() -> None:
 
 
 def test_an_optimizer_that_is_made_while_attached() -> None:
-    seen: list[Optimizer] = []
-    hooks = OptimizerHooks(Guard(), lambda _, __: None, seen.append)
+    stepped: list[Optimizer] = []
+    hooks = OptimizerHooks(Guard(), lambda _, __: None, stepped.append)
     hooks.attach()
     sgd = optimizer()
     sgd.step()
     hooks.detach()
-    assert seen == [sgd]
+    assert stepped == [sgd]

@@ -14,7 +14,9 @@ from callbacks.probe.parameter_steps import ParameterStep, ParameterSteps
 
 def net_and_steps() -> tuple[nn.Linear, ParameterSteps]:
     net = nn.Linear(2, 2)
-    return net, ParameterSteps({id(param): name for name, param in net.named_parameters()})
+    return net, ParameterSteps(
+        {id(param): name for name, param in net.named_parameters()}
+    )
 
 
 def test_notes_what_was_asked_and_what_returned() -> None:
@@ -44,18 +46,24 @@ def test_parameters_of_another_model_are_left_out() -> None:
 
 def test_each_parameter_group_has_its_rate() -> None:
     net, steps = net_and_steps()
-    steps.note_asked(SGD([{"params": [net.weight], "lr": 0.0}, {"params": [net.bias], "lr": 0.5}]))
+    steps.note_asked(
+        SGD([{"params": [net.weight], "lr": 0.0}, {"params": [net.bias], "lr": 0.5}])
+    )
     assert (steps.steps["weight"].rate, steps.steps["bias"].rate) == (0.0, 0.5)
 
 
 def test_a_rate_that_is_a_tensor() -> None:
     net, steps = net_and_steps()
-    optimizer = Adam(net.parameters(), lr=torch.tensor(0.25), capturable=False, foreach=False)
+    optimizer = Adam(
+        net.parameters(), lr=torch.tensor(0.25), capturable=False, foreach=False
+    )
     steps.note_asked(optimizer)
     assert steps.steps["weight"].rate == 0.25
     with simulated_device():
         steps.note_asked(optimizer)
-    assert isinstance(steps.steps["weight"].rate, torch.Tensor)  # read with everything else
+    assert isinstance(
+        steps.steps["weight"].rate, torch.Tensor
+    )  # read with everything else
 
 
 @pytest.mark.parametrize(
@@ -68,7 +76,9 @@ def test_a_rate_that_is_a_tensor() -> None:
         (lambda p: LBFGS(p, lr=0.1), None),
     ],
 )
-def test_kinds_of_optimizers(make: Callable[[Any], Optimizer], is_adaptive: bool | None) -> None:
+def test_kinds_of_optimizers(
+    make: Callable[[Any], Optimizer], is_adaptive: bool | None
+) -> None:
     net, steps = net_and_steps()
     steps.note_asked(make(net.parameters()))
     assert steps.steps["weight"].is_adaptive == is_adaptive
@@ -84,4 +94,6 @@ def test_kinds_of_optimizers(make: Callable[[Any], Optimizer], is_adaptive: bool
     ],
 )
 def test_expected_change(step: ParameterStep, expected: float | None) -> None:
-    assert step.expected_change(largest_gradient=2.0) == (None if expected is None else pytest.approx(expected))
+    assert step.expected_change(largest_gradient=2.0) == (
+        None if expected is None else pytest.approx(expected)
+    )

@@ -16,7 +16,9 @@ UPDATE = Request(Quantity.UPDATE, MomentsOf())
 
 
 def tanh_net() -> nn.Sequential:
-    return nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 3), nn.LeakyReLU(), nn.Linear(3, 1))
+    return nn.Sequential(
+        nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 3), nn.LeakyReLU(), nn.Linear(3, 1)
+    )
 
 
 def plan(root: nn.Module, *requests: Request, observe_fallback: bool = True) -> Plan:
@@ -52,11 +54,18 @@ class TestLayers:
         everything = Request(Quantity.ACTIVATION, SaturationOf(), ("*",))
         result = plan(tanh_net(), SATURATION, everything)
         assert result.chosen[SATURATION] == {"1"}
-        assert result.chosen[everything] == {"0", "1", "2", "4"}  # LeakyReLU never saturates
+        assert result.chosen[everything] == {
+            "0",
+            "1",
+            "2",
+            "4",
+        }  # LeakyReLU never saturates
         assert set(result.regions) == {(name, 0.99) for name in ("0", "1", "2", "4")}
 
     def test_patterns_within_the_activations(self) -> None:
-        request = Request(Quantity.ACTIVATION, SaturationOf(), ("*",), Scope.ACTIVATIONS)
+        request = Request(
+            Quantity.ACTIVATION, SaturationOf(), ("*",), Scope.ACTIVATIONS
+        )
         assert plan(tanh_net(), request).chosen[request] == {"1"}
 
     @pytest.mark.filterwarnings("ignore")
@@ -69,15 +78,23 @@ class TestLayers:
         assert plan(tanh_net(), ACTIVATION).observes_functions
 
     def test_each_statistic_once(self) -> None:
-        with_map = Request(Quantity.ACTIVATION, SaturationOf(keep_map=True), scope=Scope.ACTIVATIONS)
+        with_map = Request(
+            Quantity.ACTIVATION, SaturationOf(keep_map=True), scope=Scope.ACTIVATIONS
+        )
         moments = Request(Quantity.ACTIVATION, MomentsOf())
         result = plan(tanh_net(), moments, ACTIVATION, SATURATION, with_map, ACTIVATION)
-        assert result.layers["1"][Quantity.ACTIVATION] == (HistogramOf(), SaturationOf(keep_map=True))
+        assert result.layers["1"][Quantity.ACTIVATION] == (
+            HistogramOf(),
+            SaturationOf(keep_map=True),
+        )
 
     def test_two_thresholds_are_two_statistics(self) -> None:
         other = Request(Quantity.ACTIVATION, SaturationOf(0.9))
         result = plan(tanh_net(), SATURATION, other)
-        assert result.layers["1"][Quantity.ACTIVATION] == (SaturationOf(), SaturationOf(0.9))
+        assert result.layers["1"][Quantity.ACTIVATION] == (
+            SaturationOf(),
+            SaturationOf(0.9),
+        )
         assert set(result.regions) == {("1", 0.99), ("1", 0.9)}
 
 
@@ -92,7 +109,14 @@ class TestFunctions:
 
     @pytest.mark.parametrize(
         ("pattern", "expected"),
-        [("mlp.*", True), ("gelu", True), ("GELU", True), ("*.gelu_1", False), ("tanh", False), ("mlp", False)],
+        [
+            ("mlp.*", True),
+            ("gelu", True),
+            ("GELU", True),
+            ("*.gelu_1", False),
+            ("tanh", False),
+            ("mlp", False),
+        ],
     )
     def test_patterns_match_names_and_kinds(self, pattern: str, expected: bool) -> None:
         request = Request(Quantity.ACTIVATION, HistogramOf(), (pattern,))
@@ -108,17 +132,27 @@ class TestParameters:
     def test_matrices_by_default(self) -> None:
         result = plan(tanh_net(), WEIGHT, UPDATE)
         assert list(result.params) == ["0.weight", "2.weight", "4.weight"]
-        assert result.params["0.weight"] == {Quantity.WEIGHT: (HistogramOf(),), Quantity.UPDATE: (MomentsOf(),)}
+        assert result.params["0.weight"] == {
+            Quantity.WEIGHT: (HistogramOf(),),
+            Quantity.UPDATE: (MomentsOf(),),
+        }
 
     def test_all_for_the_total_norm(self) -> None:
         request = Request(Quantity.WEIGHT_GRAD, MomentsOf(), scope=Scope.ALL)
         net = tanh_net()
         net.spectrum = nn.Parameter(torch.randn(2, 2, dtype=torch.cfloat))
-        assert plan(net, request).chosen[request] == {name for name, _ in net.named_parameters()}
+        assert plan(net, request).chosen[request] == {
+            name for name, _ in net.named_parameters()
+        }
 
     def test_patterns(self) -> None:
         request = Request(Quantity.WEIGHT, HistogramOf(), ("*.bias", "0.*"))
-        assert list(plan(tanh_net(), request).params) == ["0.weight", "0.bias", "2.bias", "4.bias"]
+        assert list(plan(tanh_net(), request).params) == [
+            "0.weight",
+            "0.bias",
+            "2.bias",
+            "4.bias",
+        ]
 
     def test_lazy_parameters(self) -> None:
         result = plan(nn.LazyLinear(3), WEIGHT)
@@ -128,7 +162,9 @@ class TestParameters:
 
 class TestReduced:
     def test_default_choice_of_a_deep_model(self) -> None:
-        net = nn.Sequential(*(module for _ in range(100) for module in (nn.Linear(2, 2), nn.Tanh())))
+        net = nn.Sequential(
+            *(module for _ in range(100) for module in (nn.Linear(2, 2), nn.Tanh()))
+        )
         result = plan(net, ACTIVATION, WEIGHT)
         assert len(result.layers) == len(result.params) == MOST
         assert result.reduced == {"layers": 100, "params": 100}

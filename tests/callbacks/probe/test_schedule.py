@@ -12,7 +12,16 @@ def test_without_a_dense_start() -> None:
 
 def test_dense_start_ends_at_every_n_steps() -> None:
     schedule = Schedule(10, dense_start=True)
-    assert [step for step in range(40) if schedule.is_due(step)] == [0, 1, 2, 4, 8, 10, 20, 30]
+    assert [step for step in range(40) if schedule.is_due(step)] == [
+        0,
+        1,
+        2,
+        4,
+        8,
+        10,
+        20,
+        30,
+    ]
 
 
 def test_every_step() -> None:
@@ -20,7 +29,11 @@ def test_every_step() -> None:
 
 
 def test_pictures_become_rare_but_never_end() -> None:
-    drawn = [step for step in range(0, 20_000, 10) if Schedule(10, dense_start=True).draws(step)]
+    drawn = [
+        step
+        for step in range(0, 20_000, 10)
+        if Schedule(10, dense_start=True).draws(step)
+    ]
     assert drawn == [0, 10, 40, 160, 640, 2560, 5000, 10_000, 10_240, 15_000]
     assert all(Schedule(10, dense_start=True).is_due(step) for step in drawn)
 

@@ -8,7 +8,12 @@ import torch
 from torch import nn
 
 from callbacks.probe.selection import named_layers
-from callbacks.probe.support import is_compiled, unobservable_modules, why_unsupported
+from callbacks.probe.support import (
+    fast_path_modules,
+    is_compiled,
+    unobservable_modules,
+    why_unsupported,
+)
 
 
 class DeepSpeedStrategy:
@@ -43,6 +48,16 @@ def test_layers_inside_compiled_code() -> None:
     assert {name for name, layer in layers.items() if layer in hidden} == {
         *("wrapped.0", "inplace", "inplace.0", "script"),
     }
-    assert type(layers["wrapped"]).__name__ == "OptimizedModule"  # can be observed as a whole
-    assert is_compiled(root, root.modules())
-    assert not is_compiled(root.plain, root.plain.modules())
+    assert (
+        type(layers["wrapped"]).__name__ == "OptimizedModule"
+    )  # can be observed as a whole
+    assert is_compiled(root, list(root.modules()))
+    assert not is_compiled(root.plain, list(root.plain.modules()))
+
+
+def test_frozen_attention_modules_have_a_fused_path() -> None:
+    attention = nn.MultiheadAttention(4, 2)
+    root = nn.Sequential(nn.Linear(4, 4), attention, nn.TransformerEncoderLayer(4, 2))
+    assert fast_path_modules(root.modules()) == set()
+    attention.requires_grad_(False)
+    assert fast_path_modules(root.modules()) == set(attention.modules())
