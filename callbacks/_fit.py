@@ -123,6 +123,10 @@ class Fit:
         for trainer in [trainer for trainer, fit in FITS.items() if fit is self]:
             del FITS[trainer]
 
+    def _due_step(self, measurements: Measurements) -> int:
+        due_step = measurements.due_step
+        return measurements.step if due_step is None else due_step
+
     def _due_at(self, step: int) -> list[Subscriber]:
         return [
             instrument
@@ -133,7 +137,7 @@ class Fit:
     def _publish(self, measurements: Measurements) -> None:
         self._tell_of_nonfinite(measurements)
         records: list[Record] = []
-        for instrument in self._due_at(measurements.due_step):
+        for instrument in self._due_at(self._due_step(measurements)):
             record = self._attempt(
                 instrument, measurements.step, instrument.observe, measurements
             )
@@ -153,7 +157,7 @@ class Fit:
             return instrument.plots(measurements)
 
         self._undrawn[instrument] = measurements.step, plots
-        if instrument.schedule.draws(measurements.due_step):
+        if instrument.schedule.draws(self._due_step(measurements)):
             del self._undrawn[instrument]
             self._draw(instrument, measurements.step, plots)
 

@@ -58,7 +58,7 @@ class Instrument(Callback):
 
     @property
     def requests(self) -> Sequence[Request]:
-        """What is to be measured at a due step."""
+        """Measurements of a due step."""
         raise NotImplementedError
 
     def record(self, measurements: Measurements) -> dict[str, Number]:
@@ -184,11 +184,11 @@ class Instrument(Callback):
 
     def _is_elsewhere(self, trainer: Trainer) -> bool:
         """True while another Trainer's fit goes on with this instrument."""
-        other = None if self._fit is None else self._fit.trainer()
+        observed = None if self._fit is None else self._fit.trainer()
         return (
-            other is not None
-            and other is not trainer
-            and other.state.status == "running"
+            observed is not None
+            and observed is not trainer
+            and observed.state.status == "running"
         )
 
     def _close(self, trainer: Trainer) -> None:

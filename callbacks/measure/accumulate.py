@@ -90,15 +90,9 @@ class Accumulator(Generic[Key]):
             if item is not None:
                 prepared.append(item)
         small = [item for item in prepared if item.values.numel() <= SMALL]
-        copies = (
-            [item.values for item in small]
-            if stable
-            else copy_together([item.values for item in small])
-        )
-        self._waiting += (
-            item._replace(values=copy) for item, copy in zip(small, copies, strict=True)
-        )
-        self._waiting_values += sum(item.values.numel() for item in small)
+        for item in small if stable else self._copies(small):
+            self._waiting.append(item)
+            self._waiting_values += item.values.numel()
         self._measure([item for item in prepared if item.values.numel() > SMALL])
         if self._waiting_values > WAITING:
             self._measure_waiting()
@@ -109,11 +103,17 @@ class Accumulator(Generic[Key]):
         Args:
             items: Key, tensor after the change and tensor before it.
         """
-        for group in _groups_of_pairs(items):
-            changes = [
-                (pair.key, MomentsOf(), widened(pair.after) - widened(pair.before))
-                for pair in group
-            ]
+        pairs: list[Pair] = []
+        for key, after, before in items:
+            pairs += (
+                self.attempt([key], partial(_flat_pieces, key, after, before)) or []
+            )
+        for group in _groups_of(pairs):
+            changes = []
+            for pair in group:
+                change = self.attempt([pair.key], partial(_difference, pair))
+                if change is not None:
+                    changes.append((pair.key, MomentsOf(), change))
             self.add_all(changes, stable=True)
 
     def add_saturation(
@@ -199,6 +199,17 @@ class Accumulator(Generic[Key]):
             return None
         return Item(key, plain(values), with_histogram, is_readable(values))
 
+    def _copies(self, items: Sequence[Item]) -> list[Item]:
+        """Copies tensors together; if that raises, each alone, so that only those that raise have no result."""
+        try:
+            copies: list[Tensor | None] = [
+                *copy_together([item.values for item in items])
+            ]
+        except Exception:
+            copies = [self.attempt([item.key], item.values.clone) for item in items]
+        pairs = zip(items, copies, strict=True)
+        return [item._replace(values=copy) for item, copy in pairs if copy is not None]
+
     def _measure_waiting(self) -> None:
         items, self._waiting, self._waiting_values = self._waiting, [], 0
         self._measure(items)
@@ -273,25 +284,32 @@ def _value_of(
     return lambda copies: [(key, counts.value(copies))]
 
 
-def _groups_of_pairs(
-    items: Iterable[tuple[Any, Tensor, Tensor]],
-) -> Iterator[list[Pair]]:
-    """Cuts pairs into flat pieces and groups them, so that the differences of a group need little memory."""
+def _flat_pieces(key: Any, after: Tensor, before: Tensor) -> list[Pair]:
+    """Cuts a large tensor into flat pieces, so that a difference needs little memory."""
+    limit = DIFFERENCES if is_readable(after) else CHUNK
+    pieces = zip(
+        plain(after).reshape(-1).split(limit),
+        plain(before).reshape(-1).split(limit),
+        strict=True,
+    )
+    return [Pair(key, *piece) for piece in pieces]
+
+
+def _difference(pair: Pair) -> Tensor:
+    return widened(pair.after) - widened(pair.before)
+
+
+def _groups_of(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
+    """Groups pairs whose differences together are no more values than one device chunk, or one piece on the CPU."""
     group: list[Pair] = []
     total = 0
-    for key, after, before in items:
-        limit = DIFFERENCES if is_readable(after) else CHUNK
-        pieces = zip(
-            plain(after).reshape(-1).split(limit),
-            plain(before).reshape(-1).split(limit),
-            strict=True,
-        )
-        for pair in (Pair(key, *piece) for piece in pieces):
-            if group and total + pair.after.numel() > limit:
-                yield group
-                group, total = [], 0
-            group.append(pair)
-            total += pair.after.numel()
+    for pair in pairs:
+        limit = DIFFERENCES if is_readable(pair.after) else CHUNK
+        if group and total + pair.after.numel() > limit:
+            yield group
+            group, total = [], 0
+        group.append(pair)
+        total += pair.after.numel()
     if group:
         yield group
 

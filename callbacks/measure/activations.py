@@ -35,6 +35,7 @@ DEFAULTS: dict[str, Mapping[str, float]] = {
 
 FUNCTIONS = {kind.lower(): kind for kind in DEFAULTS} | {
     "leaky_relu": "LeakyReLU",
+    "log_sigmoid": "LogSigmoid",
     "relu6": "Hardtanh",
 }
 """Activations among the functions of torch and the methods of tensors, by function name."""
@@ -99,7 +100,7 @@ def function_name(function: Callable[..., Any]) -> str | None:
         >>> function_name(torch.Tensor.tanh_), function_name(torch.nn.functional.gelu), function_name(torch.exp)
         ('tanh', 'gelu', None)
     """
-    name = getattr(function, "__name__", "").rstrip("_")
+    name = getattr(function, "__name__", "").strip("_")
     return name if name in FUNCTIONS else None
 
 

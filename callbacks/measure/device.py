@@ -130,15 +130,11 @@ def row_sums(rows: Tensor) -> Tensor:
         min=1
     )
     deviations = (rows.to(precise) - mean[:, None]).nan_to_num(0.0, 0.0, 0.0)
-    if rows.dtype == precise:
-        low = rows.nan_to_num(math.inf, math.inf, math.inf).amin(1)
-        high = rows.nan_to_num(-math.inf, -math.inf, -math.inf).amax(1)
-    else:  # the mean can be added again without loss
-        low, high = (extreme + mean for extreme in torch.aminmax(deviations, dim=1))
+    low = rows.nan_to_num(math.inf, math.inf, math.inf).amin(1)
+    high = rows.nan_to_num(-math.inf, -math.inf, -math.inf).amax(1)
     norm = row_norm(deviations, may_overflow=rows.dtype == precise)
-    return torch.stack(
-        [mean, deviations.sum(1), norm, low, high, invalid.to(precise)], dim=1
-    )
+    columns = [mean, deviations.sum(1), norm, low, high, invalid]
+    return torch.stack([column.to(precise) for column in columns], dim=1)
 
 
 def row_norm(deviations: Tensor, may_overflow: bool) -> Tensor:

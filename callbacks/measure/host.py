@@ -106,9 +106,14 @@ class JoinedTensors:
             if moments is None:
                 histograms.append(Histogram.of(self.tensors[index]))
                 continue
-            part = slice(boundaries[index], boundaries[index + 1])
+            bins_of_tensor = slice(boundaries[index], boundaries[index + 1])
             histograms.append(
-                Histogram(moments, bins[part], counts[part], int(zeros[index]))
+                Histogram(
+                    moments,
+                    bins[bins_of_tensor],
+                    counts[bins_of_tensor],
+                    int(zeros[index]),
+                )
             )
         return histograms
 

@@ -49,14 +49,14 @@ class SaturationOf:
 Statistic = MomentsOf | HistogramOf | SaturationOf
 
 
-def covers(statistic: Statistic, other: Statistic) -> bool:
-    """True if the result of one statistic holds that of the other."""
-    if statistic is other:
+def covers(statistic: Statistic, wanted: Statistic) -> bool:
+    """True if the result of one statistic holds that of the wanted one."""
+    if statistic is wanted:
         return True
-    if isinstance(statistic, SaturationOf) and isinstance(other, SaturationOf):
-        return statistic == other or statistic == replace(other, keep_map=True)
-    return statistic == other or (
-        isinstance(statistic, HistogramOf) and isinstance(other, MomentsOf)
+    if isinstance(statistic, SaturationOf) and isinstance(wanted, SaturationOf):
+        return statistic == wanted or statistic == replace(wanted, keep_map=True)
+    return statistic == wanted or (
+        isinstance(statistic, HistogramOf) and isinstance(wanted, MomentsOf)
     )
 
 

@@ -1,6 +1,6 @@
 """Measurements: everything that was measured in one step, over all ranks, for all instruments."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -33,21 +33,23 @@ class Measurements:
 
     Attributes:
         step: Step on the axis of all plots.
-        due_step: Step that was due on the schedule; an earlier one where that was in the middle of an accumulation.
         results: What was measured, by quantity, name and statistic; layers in the order of their first call.
         origins: What the display names of layers and functions stand for.
         plan: What was asked for.
         parameter_steps: What optimizers did, by parameter.
         scaled: Whether a gradient scaler is in use, for which infinite gradients are no fault.
+        due_step: Step that was due on the schedule; an earlier one where that was in the middle of an accumulation.
+        failed: Measurements that raised in this fit.
     """
 
     step: int
-    due_step: int
     results: Mapping[Key, Any]
     origins: Mapping[str, Origin]
     plan: Plan
     parameter_steps: Mapping[str, ParameterStep] = field(default_factory=dict)
     scaled: bool = False
+    due_step: int | None = None
+    failed: Collection[Key] = ()
 
     @cached_property
     def _by_request(self) -> dict[Request, dict[str, Any]]:
@@ -87,7 +89,8 @@ class Measurements:
     def why_no_layers(self, request: Request) -> str | None:
         """Returns why a request for layers has no results, and what to do; None if it has, or it was told before."""
         model = self.plan.model
-        if self.of(request) or model.hidden:  # the probe tells of compiled layers
+        has_failed = any(key.quantity == request.quantity for key in self.failed)
+        if self.of(request) or model.hidden or has_failed:  # the probe tells of those
             return None
         start = f"has nothing to measure in step {self.step}:"
         choice = "Choose layers by name or class name with layers=[...]."
@@ -156,8 +159,10 @@ def pool(ranks: Sequence[RankMeasurements]) -> RankMeasurements:
         order |= dict.fromkeys(rank.order)
         for key, result in rank.results.items():
             results[key] = results[key] + result if key in results else result
-    kept = {key: result for key, result in results.items() if key not in failures}
-    return RankMeasurements(kept, failures, list(order), origins)
+    results_without_failures = {
+        key: result for key, result in results.items() if key not in failures
+    }
+    return RankMeasurements(results_without_failures, failures, list(order), origins)
 
 
 def in_order(pooled: RankMeasurements, params: Mapping[str, Any]) -> dict[Key, Any]:

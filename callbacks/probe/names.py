@@ -8,16 +8,16 @@ from .selection import encodable
 
 @dataclass(frozen=True)
 class Origin:
-    """What a display name stands for.
+    """Layer, tensor or function that a display name stands for.
 
     Attributes:
         layer: Name of the layer, or of the module that calls an activation function.
-        part: Path of a tensor within the layer's output, such as ".0"; or the function's name and number.
+        member: Path of a tensor within the layer's output, such as ".0"; or the function's name and number.
         kind: `torch.nn` class name of an activation function; empty for a layer.
     """
 
     layer: str
-    part: str = ""
+    member: str = ""
     kind: str = ""
 
 
@@ -39,14 +39,14 @@ class DisplayNames:
 
     def of_function(self, caller: str, function: str, number: int, kind: str) -> str:
         """Returns the name of the n-th call of a function by a module: `mlp.gelu`, `mlp.gelu_1`, ..."""
-        part = f"{function}_{number}" if number else function
-        dotted = f"{caller}.{part}" if caller else part
-        return self._unique(Origin(caller, part, kind), dotted, f"{caller}[{part}]")
+        member = f"{function}_{number}" if number else function
+        dotted = f"{caller}.{member}" if caller else member
+        return self._unique(Origin(caller, member, kind), dotted, f"{caller}[{member}]")
 
     def _unique(self, origin: Origin, name: str, alternative: str) -> str:
         if origin in self._names:
             return self._names[origin]
-        is_layer = not (origin.part or origin.kind)
+        is_layer = not (origin.member or origin.kind)
         name, alternative = encodable(name), encodable(alternative)
         while name in self.origins or (name in self._layers and not is_layer):
             name, alternative = alternative, f"{alternative}'"

@@ -10,7 +10,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from ..measure.accumulate import Accumulator
-from ..measure.placement import copy_together
+from ..measure.placement import copy_to_host, copy_together
 from ..measure.statistic import MomentsOf, SaturationOf
 from .context import FitContext
 from .distributed import own_part
@@ -39,7 +39,7 @@ class ParameterObserver:
     steps: ParameterSteps
     _before: dict[str, Tensor] = field(default_factory=dict)
     _versions: list[int] = field(default_factory=list)
-    _contents: list[int] | None = None
+    _contents: list[Tensor] | None = None
     _with_gradient: set[str] = field(default_factory=set)
 
     def read_parameters(self) -> None:
@@ -47,15 +47,15 @@ class ParameterObserver:
         self._versions = versions_of(self.plan.model.params.values())
         if not self.context.automatic and self.context.ranks == 1:
             self._contents = self.accumulator.attempt([], self._fingerprints)
-        parts = dict(self._parts())
-        copied = [name for name in parts if Quantity.UPDATE in self.plan.params[name]]
+        shards = dict(self._parts())
+        copied = [name for name in shards if Quantity.UPDATE in self.plan.params[name]]
         self._before = dict(
-            zip(copied, copy_together([parts[name] for name in copied]), strict=True)
+            zip(copied, copy_together([shards[name] for name in copied]), strict=True)
         )
-        due = [name for name in parts if self._has_due_weight(name)]
+        due = [name for name in shards if self._has_due_weight(name)]
         self._measure(
             Quantity.WEIGHT,
-            [(name, parts[name]) for name in due if name not in self._before],
+            [(name, shards[name]) for name in due if name not in self._before],
         )
         self._measure(
             Quantity.WEIGHT,
@@ -86,14 +86,14 @@ class ParameterObserver:
                 or param.grad is None
             ):
                 continue
-            part = own_part(param.grad, self.context.rank)
-            part = (
-                part.coalesce().values()
-                if part is not None and part.is_sparse
-                else part
+            shard = own_part(param.grad, self.context.rank)
+            shard = (
+                shard.coalesce().values()
+                if shard is not None and shard.is_sparse
+                else shard
             )
-            if part is not None and part.numel():
-                largest = torch.linalg.vector_norm(part.detach(), float("inf"))
+            if shard is not None and shard.numel():
+                largest = torch.linalg.vector_norm(shard.detach(), float("inf"))
                 self.accumulator.add(
                     Key(Quantity.STEP_GRAD, name, MOMENTS), MOMENTS, largest
                 )
@@ -109,14 +109,14 @@ class ParameterObserver:
         for name in list(self._before) if names is None else names:
             if (before := self._before.pop(name, None)) is None:
                 continue
-            part = own_part(self.plan.model.params[name].detach(), self.context.rank)
+            shard = own_part(self.plan.model.params[name].detach(), self.context.rank)
             if (
-                part is not None
-                and part.shape == before.shape
-                and part.dtype == before.dtype
+                shard is not None
+                and shard.shape == before.shape
+                and shard.dtype == before.dtype
             ):
-                changes.append((Key(Quantity.UPDATE, name, MOMENTS), part, before))
-                after.append((Key(Quantity.UPDATED, name, MOMENTS), MOMENTS, part))
+                changes.append((Key(Quantity.UPDATE, name, MOMENTS), shard, before))
+                after.append((Key(Quantity.UPDATED, name, MOMENTS), MOMENTS, shard))
         self.accumulator.attempt(
             [key for key, *_ in changes], partial(self.accumulator.add_changes, changes)
         )
@@ -127,7 +127,7 @@ class ParameterObserver:
         )
 
     def read_rates(self) -> None:
-        """Has learning rates that are on a device copied with everything else."""
+        """Adds learning rates that are on a device, to be copied with everything else."""
         rates = [
             (name, step.rate)
             for name, step in self.steps.steps.items()
@@ -145,7 +145,12 @@ class ParameterObserver:
         """
         if versions_of(self.plan.model.params.values()) != self._versions:
             return True, False
-        unseen = self._contents is not None and self._fingerprints() != self._contents
+        if self._contents is None:
+            return False, False
+        before, after = copy_to_host(self._contents), copy_to_host(self._fingerprints())
+        unseen = [number.tolist() for number in before] != [
+            number.tolist() for number in after
+        ]
         return unseen, unseen
 
     def _parts(self) -> Iterator[tuple[str, Tensor]]:
@@ -158,11 +163,11 @@ class ParameterObserver:
                 keys = self._keys_of(Quantity.WEIGHT, name) + self._keys_of(
                     Quantity.UPDATE, name
                 )
-                part = self.accumulator.attempt(
+                shard = self.accumulator.attempt(
                     keys, partial(own_part, param.detach(), self.context.rank)
                 )
-                if part is not None:
-                    yield name, part
+                if shard is not None:
+                    yield name, shard
 
     def _has_due_weight(self, name: str) -> bool:
         """True of a parameter that trains, and of a frozen one the first time."""
@@ -175,14 +180,14 @@ class ParameterObserver:
         return first
 
     def _own_gradient(self, gradient: Tensor, optimizer: Optimizer) -> Tensor | None:
-        part = own_part(gradient, self.context.rank)
-        if part is None:
+        shard = own_part(gradient, self.context.rank)
+        if shard is None:
             return None
-        # The norm of complex numbers is that of their real and imaginary parts.
-        real = torch.view_as_real(part.resolve_conj()) if part.is_complex() else part
+        # The norm of complex numbers is that of their real and imaginary shards.
+        real = torch.view_as_real(shard.resolve_conj()) if shard.is_complex() else shard
         return self.context.scale.unscaled_weight_grad(real, optimizer)
 
-    def _fingerprints(self) -> list[int]:
+    def _fingerprints(self) -> list[Tensor]:
         params = self.plan.model.params.values()
         return [
             fingerprint_of(param.detach())
@@ -215,8 +220,8 @@ def has_no_values(param: Tensor) -> bool:
     return is_lazy(param) or param.is_meta
 
 
-def fingerprint_of(param: Tensor) -> int:
-    """Returns a number that changes with any element, and with their order; waits for a device."""
+def fingerprint_of(param: Tensor) -> Tensor:
+    """Returns `()` a number that changes with any element, and with their order; waits for no device."""
     raw = param.contiguous().view(torch.uint8).reshape(-1).long()
     weights = torch.arange(1, 2 * len(raw), 2, device=raw.device)
-    return int((raw * weights).sum())
+    return (raw * weights).sum()

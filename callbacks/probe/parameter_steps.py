@@ -23,7 +23,7 @@ ADAPTIVE = (
 
 @dataclass
 class ParameterStep:
-    """What an optimizer did with a parameter in a step.
+    """Facts of an optimizer's step with a parameter in a step.
 
     Attributes:
         has_gradient: Whether the parameter had a gradient when its optimizer was about to step.

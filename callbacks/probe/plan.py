@@ -40,7 +40,7 @@ class Model:
     """
 
     root: nn.Module
-    lazy_names: Mapping[nn.Module, str]
+    lazy_names: Mapping[nn.Module, str] = field(default_factory=dict)
     layers: dict[str, nn.Module] = field(init=False)
     params: dict[str, nn.Parameter] = field(init=False)
     in_compiled: set[nn.Module] = field(init=False)

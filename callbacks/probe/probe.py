@@ -63,7 +63,7 @@ class Probe:
         self._windows = Windows()
         self._plans: dict[Any, Plan] = {}
         self._lazy_names: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
-        self._said: set[str] = set()
+        self._messages: set[str] = set()
         self._calls_functions = False
         self._functions: set[str] | None = None
         self.is_off = False
@@ -282,12 +282,13 @@ class Probe:
         self._say_repeated_steps(step)
         return Measurements(
             step.number,
-            step.due_step,
             in_order(pooled, step.plan.model.params),
             pooled.origins,
             step.plan,
             step.parameter_steps.steps,
             self.context.scale.scaler is not None,
+            step.due_step,
+            self.context.failed,
         )
 
     def _measured_here(self, step: Step) -> RankMeasurements | None:
@@ -321,6 +322,8 @@ class Probe:
                     (type(key.statistic).__name__.removesuffix("Of").lower(), error), []
                 ).append(key)
         self.context.failed |= failures.keys()
+        if self.context.rank:
+            return
         for (statistic, error), keys in causes.items():
             names = ", ".join(key.quantity.of(key.name) for key in keys[:3])
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
@@ -330,6 +333,6 @@ class Probe:
             )
 
     def _say_once(self, cause: str, message: str) -> None:
-        if cause not in self._said and self.context.rank == 0:
-            self._said.add(cause)
+        if cause not in self._messages and self.context.rank == 0:
+            self._messages.add(cause)
             warn(f"Training diagnostics: {message}")

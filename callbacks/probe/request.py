@@ -45,7 +45,7 @@ class Scope(Enum):
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be measured; equal requests are measured once.
+    """Tensors and a statistic of them; equal requests are measured once.
 
     Attributes:
         quantity: Tensors that are measured.

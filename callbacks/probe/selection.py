@@ -153,8 +153,8 @@ def check_matches(
         if any(fnmatchcase(name, pattern) for name in more):
             continue
         names = (
-            f"{name} ({kind(one)})" if kind(one) else name
-            for name, one in candidates.items()
+            f"{name} ({kind(candidate)})" if kind(candidate) else name
+            for name, candidate in candidates.items()
         )
         raise InstrumentError(
             f"{argument}: no match for {pattern!r}; there are: {_listing(names)}"
@@ -197,16 +197,16 @@ def evenly_spread(names: Sequence[str], most: int) -> list[str]:
 
 
 def clean_name(root: nn.Module, name: str) -> str:
-    """Returns a qualified name without the parts that wrappers inserted, and encodable as UTF-8."""
-    parts, owner = [], root
-    for part in name.split("."):
-        wrapped = part == "module" and isinstance(
+    """Returns a qualified name without the components that wrappers inserted, and encodable as UTF-8."""
+    components, owner = [], root
+    for component in name.split("."):
+        wrapped = component == "module" and isinstance(
             owner, DataParallel | DistributedDataParallel
         )
-        if part not in WRAPPERS and not wrapped:
-            parts.append(part)
-        owner = getattr(owner, part, None)
-    return encodable(".".join(parts))
+        if component not in WRAPPERS and not wrapped:
+            components.append(component)
+        owner = getattr(owner, component, None)
+    return encodable(".".join(components))
 
 
 def encodable(name: str) -> str:

@@ -1,5 +1,9 @@
 """Trainings that are interrupted, break, change or run beside each other: nothing is left behind or disturbed."""
 
+# Models whose layers are reached by index and attribute, whatever their declared type.
+# pyright: reportIndexIssue=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportOptionalMemberAccess=false, reportArgumentType=false, reportIncompatibleMethodOverride=false
+
 import contextlib
 import copy
 import io

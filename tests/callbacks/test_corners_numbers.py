@@ -1,5 +1,9 @@
 """Numbers in unusual trainings, beside numbers that plain float64 PyTorch computes of the same training."""
 
+# Models whose layers are reached by index and attribute, whatever their declared type.
+# pyright: reportIndexIssue=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportOptionalMemberAccess=false, reportArgumentType=false, reportIncompatibleMethodOverride=false
+
 import copy
 import math
 import threading

@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 import torch
-from fits import ALL, ByHand, Numbers, Regression, every_step, fit, loader, runtime_warnings, tanh_net
+from fits import (
+    ALL,
+    ByHand,
+    Numbers,
+    Regression,
+    every_step,
+    fit,
+    loader,
+    runtime_warnings,
+    tanh_net,
+)
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -13,7 +23,9 @@ from torch import Tensor
 
 from callbacks import ActivationHistogram, Histogram, SaturationMap, UpdateRatio
 
-pytestmark = pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"
+)
 EVERYTHING = {"scalars": 0, "histograms": 0, "images": 0}
 
 
@@ -69,18 +81,32 @@ def test_one_row_a_step() -> None:
     records = [instrument.latest or {} for instrument in instruments]  # type: ignore[attr-defined]
     scalars: dict[str, float] = {}
     for record in records:
-        scalars |= {tag: value for tag, value in record.items() if isinstance(value, float)}
+        scalars |= {
+            tag: value for tag, value in record.items() if isinstance(value, float)
+        }
     assert logger.rows[-1][1] == scalars
 
 
 def test_instruments_with_different_schedules() -> None:
     logger = Numbers()
-    rare, frequent = ActivationHistogram(3, dense_start=False), UpdateRatio(2, dense_start=False)
+    rare, frequent = (
+        ActivationHistogram(3, dense_start=False),
+        UpdateRatio(2, dense_start=False),
+    )
     row_count = RowCount(logger)
-    fit(lambda: Regression(tanh_net()), [frequent, rare, row_count], logger=logger, max_steps=7)
+    fit(
+        lambda: Regression(tanh_net()),
+        [frequent, rare, row_count],
+        logger=logger,
+        max_steps=7,
+    )
     assert [step for step, _ in logger.rows] == [0, 2, 3, 4, 6]
     assert row_count.counts == [0, 1, 1, 2, 3, 4, 4]
-    assert [step for step, row in logger.rows if "activation_mean/net.1" in row] == [0, 3, 6]
+    assert [step for step, row in logger.rows if "activation_mean/net.1" in row] == [
+        0,
+        3,
+        6,
+    ]
 
 
 @pytest.mark.parametrize("failing", ALL, ids=lambda kind: kind.__name__)
@@ -91,20 +117,43 @@ def test_an_instrument_that_fails_holds_back_none_of_the_others(failing: type) -
 
     logger = Numbers()
     row_count = RowCount(logger)
-    instruments = [instrument for instrument in every_step() if type(instrument) is not failing]
+    instruments = [
+        instrument for instrument in every_step() if type(instrument) is not failing
+    ]
     with runtime_warnings() as warned:
-        fit(lambda: Regression(tanh_net()), [Failing(1), *instruments, row_count], logger=logger)
+        fit(
+            lambda: Regression(tanh_net()),
+            [Failing(1), *instruments, row_count],
+            logger=logger,
+        )
     (message,) = warned
-    assert message.startswith("Failing failed in step 0 and is off until the next fit. ZeroDivisionError: by design.")
+    assert message.startswith(
+        "Failing failed in step 0 and is off until the next fit. ZeroDivisionError: by design."
+    )
     assert row_count.counts == [0, 1, 2, 3, 4]
-    assert len(plots_in(logger.rows[0][1]) & {"activation_mean", "grad_norm", "update_ratio", "saturation"}) == 3
+    assert (
+        len(
+            plots_in(logger.rows[0][1])
+            & {"activation_mean", "grad_norm", "update_ratio", "saturation"}
+        )
+        == 3
+    )
 
 
-@pytest.mark.parametrize("error", [RuntimeError("enough"), KeyboardInterrupt()], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("enough"), KeyboardInterrupt()],
+    ids=lambda error: type(error).__name__,
+)
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_measured_steps_are_written_when_training_ends_in_a_step(place: int, error: BaseException) -> None:
+def test_measured_steps_are_written_when_training_ends_in_a_step(
+    place: int, error: BaseException
+) -> None:
     logger = Numbers()
-    callbacks: list[Callback] = [ActivationHistogram(1, figures=False), UpdateRatio(1, figures=False)]
+    callbacks: list[Callback] = [
+        ActivationHistogram(1, figures=False),
+        UpdateRatio(1, figures=False),
+    ]
     callbacks.insert(place, Interruption(error))
     with pytest.raises((RuntimeError, SystemExit, KeyboardInterrupt)):
         fit(lambda: Regression(tanh_net()), callbacks, logger=logger)
@@ -115,14 +164,25 @@ def test_measured_steps_are_written_when_training_ends_in_a_step(place: int, err
 def test_manual_optimization() -> None:
     logger = Numbers()
     row_count = RowCount(logger)
-    fit(lambda: EverySecondBatch(tanh_net()), [*every_step(), row_count], logger=logger, max_steps=2)
+    fit(
+        lambda: EverySecondBatch(tanh_net()),
+        [*every_step(), row_count],
+        logger=logger,
+        max_steps=2,
+    )
     assert [step for step, _ in logger.rows] == [0, 2]
     assert row_count.counts == [0, 0, 1, 1]
 
 
 def test_a_step_whose_optimizer_is_never_asked_is_written_with_the_next() -> None:
     class Skipping(Regression):
-        def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        def optimizer_step(
+            self,
+            epoch: int,
+            batch_idx: int,
+            optimizer: Any,
+            optimizer_closure: Any = None,
+        ) -> None:
             if batch_idx == 1:
                 optimizer_closure()
             else:
@@ -131,13 +191,25 @@ def test_a_step_whose_optimizer_is_never_asked_is_written_with_the_next() -> Non
     logger = Numbers()
     row_count = RowCount(logger)
     callbacks = [*every_step(), row_count]
-    fit(lambda: Skipping(tanh_net()), callbacks, logger=logger, max_epochs=1, max_steps=-1)
+    fit(
+        lambda: Skipping(tanh_net()),
+        callbacks,
+        logger=logger,
+        max_epochs=1,
+        max_steps=-1,
+    )
     assert [step for step, _ in logger.rows] == [0, 1, 2, 3, 4]
     assert row_count.counts == [0, 1, 2, 3, 4]
 
 
 def test_two_of_a_class_are_written_apart() -> None:
-    logger, two = Numbers(), [SaturationMap(5, threshold=threshold, figures=False) for threshold in (0.5, 0.9)]
+    logger, two = (
+        Numbers(),
+        [
+            SaturationMap(5, threshold=threshold, figures=False)
+            for threshold in (0.5, 0.9)
+        ],
+    )
     fit(lambda: Regression(tanh_net()), two, logger=logger)
     lower, higher = [row["saturation/net.1"] for step, row in logger.rows if step == 0]
     assert lower > higher
@@ -147,7 +219,9 @@ def test_a_second_fit_writes_to_its_own_logger() -> None:
     instruments, loggers = every_step(figures=False), [Numbers(), Numbers()]
     for logger in loggers:
         fit(lambda: Regression(tanh_net()), instruments, logger=logger)
-    assert [[step for step, _ in logger.rows] for logger in loggers] == [[0, 1, 2, 3, 4]] * 2
+    assert [[step for step, _ in logger.rows] for logger in loggers] == [
+        [0, 1, 2, 3, 4]
+    ] * 2
 
 
 class Wrapper(Callback):
@@ -157,8 +231,16 @@ class Wrapper(Callback):
         self.inner = UpdateRatio(every_n_steps=2, dense_start=False)
 
     def __getattribute__(self, name: str) -> Any:
-        owner = object.__getattribute__(self, "inner") if name.startswith("on_") else super()
-        return getattr(owner, name) if name.startswith("on_") else super().__getattribute__(name)
+        owner = (
+            object.__getattribute__(self, "inner")
+            if name.startswith("on_")
+            else super()
+        )
+        return (
+            getattr(owner, name)
+            if name.startswith("on_")
+            else super().__getattribute__(name)
+        )
 
 
 @pytest.mark.parametrize("beside", [[], [ActivationHistogram]])
@@ -168,7 +250,9 @@ def test_an_instrument_that_another_callback_wraps(beside: list[Any]) -> None:
     fit(lambda: Regression(tanh_net()), [*others, Wrapper()], logger=logger)
     assert [step for step, _ in logger.rows] == [0, 2, 4]
     assert all("update_ratio" in plots_in(row) for _, row in logger.rows)
-    assert all(("activation_mean" in plots_in(row)) == bool(beside) for _, row in logger.rows)
+    assert all(
+        ("activation_mean" in plots_in(row)) == bool(beside) for _, row in logger.rows
+    )
 
 
 def test_tensorboard_reads_back_what_latest_says(tmp_path: Path) -> None:
@@ -191,7 +275,12 @@ def test_pictures_of_all_instruments(tmp_path: Path) -> None:
     fit(lambda: Regression(tanh_net()), every_step(), logger=logger)
     events = events_in(logger.log_dir)
     assert set(events.Tags()["images"]) == {
-        *("activation_distribution", "activation_grad_distribution", "weight_grad_distribution", "update_ratio"),
+        *(
+            "activation_distribution",
+            "activation_grad_distribution",
+            "weight_grad_distribution",
+            "update_ratio",
+        ),
         *("saturation_map/net.1", "saturation_map/net.3"),
     }
     for tag in events.Tags()["images"]:
@@ -200,11 +289,20 @@ def test_pictures_of_all_instruments(tmp_path: Path) -> None:
 
 def test_the_last_due_step_has_a_picture(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path)
-    fit(lambda: Regression(tanh_net()), [UpdateRatio(every_n_steps=3)], logger=logger, max_steps=11)
-    assert [picture.step for picture in events_in(logger.log_dir).Images("update_ratio")] == [0, 3, 9]
+    fit(
+        lambda: Regression(tanh_net()),
+        [UpdateRatio(every_n_steps=3)],
+        logger=logger,
+        max_steps=11,
+    )
+    assert [
+        picture.step for picture in events_in(logger.log_dir).Images("update_ratio")
+    ] == [0, 3, 9]
 
 
-def test_at_most_eight_maps_a_step_those_of_the_most_saturated_layers(tmp_path: Path) -> None:
+def test_at_most_eight_maps_a_step_those_of_the_most_saturated_layers(
+    tmp_path: Path,
+) -> None:
     class Wide(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -219,6 +317,12 @@ def test_at_most_eight_maps_a_step_those_of_the_most_saturated_layers(tmp_path: 
             return self.head(total)
 
     logger = TensorBoardLogger(tmp_path)
-    fit(lambda: Regression(Wide()), [SaturationMap(1)], logger=logger, max_steps=1, data=loader())
-    maps = {tag for tag in events_in(logger.log_dir).Tags()["images"]}
+    fit(
+        lambda: Regression(Wide()),
+        [SaturationMap(1)],
+        logger=logger,
+        max_steps=1,
+        data=loader(),
+    )
+    maps = set(events_in(logger.log_dir).Tags()["images"])
     assert maps == {f"saturation_map/net.layers.{index}" for index in range(4, 12)}

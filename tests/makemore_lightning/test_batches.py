@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
-from makemore_lightning.batches import Batch, EvaluationBatches, TrainingBatches, Windows
+from makemore_lightning.batches import (
+    Batch,
+    EvaluationBatches,
+    TrainingBatches,
+    Windows,
+)
 
 
 def numbered_windows(rows: int) -> Windows:
@@ -18,10 +23,14 @@ def numbered_windows(rows: int) -> Windows:
     return Windows(numbers[:, None].repeat(1, 3), numbers)
 
 
-def training_batches(rows: int, batch_size: int, replacement: bool, seed: int = 0, **ranks: int) -> TrainingBatches:
+def training_batches(
+    rows: int, batch_size: int, replacement: bool, seed: int = 0, **ranks: int
+) -> TrainingBatches:
     generator = torch.Generator().manual_seed(seed)
     windows = numbered_windows(rows)
-    return TrainingBatches(windows, batch_size, replacement=replacement, generator=generator, **ranks)
+    return TrainingBatches(
+        windows, batch_size, replacement=replacement, generator=generator, **ranks
+    )
 
 
 def row_numbers(batches: Iterable[Batch]) -> list[list[int]]:
@@ -40,8 +49,13 @@ def endless(batches: TrainingBatches) -> Iterator[Batch]:
 
 
 class TestWindows:
-    @given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=6), min_size=1), st.integers(1, 5))
-    def test_equal_to_the_notes_loop(self, names: list[list[int]], block_size: int) -> None:
+    @given(
+        st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=6), min_size=1),
+        st.integers(1, 5),
+    )
+    def test_equal_to_the_notes_loop(
+        self, names: list[list[int]], block_size: int
+    ) -> None:
         x, y = [], []
         for name in names:
             context = [0] * block_size
@@ -60,7 +74,9 @@ class TestWindows:
 class TestTrainingBatches:
     def test_replacement_equals_randint_batch_by_batch(self) -> None:
         generator = torch.Generator().manual_seed(7)
-        expected = [torch.randint(100, (32,), generator=generator).tolist() for _ in range(8)]
+        expected = [
+            torch.randint(100, (32,), generator=generator).tolist() for _ in range(8)
+        ]
         batches = training_batches(100, 32, replacement=True, seed=7)
         assert row_numbers(batches) + row_numbers(batches) == expected
 
@@ -68,8 +84,12 @@ class TestTrainingBatches:
         generator = torch.Generator().manual_seed(7)
         rows = TensorDataset(torch.arange(320))
         sampler = RandomSampler(rows, replacement=True, generator=generator)
-        expected = [batch[0].tolist() for batch in DataLoader(rows, 32, sampler=sampler)]
-        assert row_numbers(training_batches(320, 32, replacement=True, seed=7)) == expected
+        expected = [
+            batch[0].tolist() for batch in DataLoader(rows, 32, sampler=sampler)
+        ]
+        assert (
+            row_numbers(training_batches(320, 32, replacement=True, seed=7)) == expected
+        )
 
     @pytest.mark.parametrize("rows", [1, 31, 32, 33, 100])
     def test_shuffle_draws_every_row_once_an_epoch(self, rows: int) -> None:
@@ -82,7 +102,9 @@ class TestTrainingBatches:
     @pytest.mark.parametrize("replacement", [True, False])
     @pytest.mark.parametrize("stop", range(1, 9))
     def test_resumes_after_any_batch(self, replacement: bool, stop: int) -> None:
-        expected = row_numbers(islice(endless(training_batches(100, 32, replacement)), 12))
+        expected = row_numbers(
+            islice(endless(training_batches(100, 32, replacement)), 12)
+        )
         interrupted = training_batches(100, 32, replacement)
         assert row_numbers(islice(endless(interrupted), stop)) == expected[:stop]
         state = interrupted.state_dict()
@@ -98,9 +120,16 @@ class TestTrainingBatches:
         assert batches.state_dict()["position"] == 2
 
     @pytest.mark.parametrize("replacement", [True, False])
-    @pytest.mark.parametrize(("rows", "world_size"), [(100, 3), (97, 2), (64, 2), (3, 4)])
-    def test_ranks_have_equal_numbers_of_rows(self, replacement: bool, rows: int, world_size: int) -> None:
-        ranks = [training_batches(rows, 8, replacement, rank=rank, world_size=world_size) for rank in range(world_size)]
+    @pytest.mark.parametrize(
+        ("rows", "world_size"), [(100, 3), (97, 2), (64, 2), (3, 4)]
+    )
+    def test_ranks_have_equal_numbers_of_rows(
+        self, replacement: bool, rows: int, world_size: int
+    ) -> None:
+        ranks = [
+            training_batches(rows, 8, replacement, rank=rank, world_size=world_size)
+            for rank in range(world_size)
+        ]
         drawn = [row_numbers(batches) for batches in ranks]
         assert {len(batches) for batches in drawn} == {len(ranks[0])}
         assert len({tuple(map(len, batches)) for batches in drawn}) == 1

@@ -24,9 +24,13 @@ def all_windows(data: NamesDataModule) -> list[Windows]:
     return [data.windows(split) for split in SPLITS]
 
 
-def test_split_of_makemores_file_equals_the_notes_split(makemore_names: Path, golden: dict[str, Any]) -> None:
+def test_split_of_makemores_file_equals_the_notes_split(
+    makemore_names: Path, golden: dict[str, Any]
+) -> None:
     data = prepared(makemore_names)
-    assert [len(data.windows(split).targets) for split in ("train", "val", "test")] == golden["split_rows"]
+    assert [
+        len(data.windows(split).targets) for split in ("train", "val", "test")
+    ] == golden["split_rows"]
     assert data.splits["train"].names[:3] == ("yuheng", "diondre", "xavien")
     assert data.vocabulary.characters == ".abcdefghijklmnopqrstuvwxyz"
 
@@ -61,7 +65,10 @@ def test_unique_keeps_held_out_names_out_of_train() -> None:
 def test_too_few_names(tmp_path: Path, count: int) -> None:
     path = tmp_path / "few.txt"
     path.write_text("ann\n" * count)
-    with pytest.raises(InputError, match=rf"few.txt: {count} names split 0.8/0.1/0.1 leave .* Every split needs"):
+    with pytest.raises(
+        InputError,
+        match=rf"few.txt: {count} names split 0.8/0.1/0.1 leave .* Every split needs",
+    ):
         prepared(path)
 
 
@@ -70,7 +77,9 @@ def test_unknown_character_is_reported_with_its_line(tmp_path: Path) -> None:
     path.write_text("ann\n" * 20 + "zoé\n", encoding="utf-8")
     data = prepared(path)
     data.vocabulary = Vocabulary(".anzo")
-    with pytest.raises(InputError, match=r"accents.txt, line 21: the character 'é' of 'zoé'"):
+    with pytest.raises(
+        InputError, match=r"accents.txt, line 21: the character 'é' of 'zoé'"
+    ):
         all_windows(data)
 
 
@@ -90,7 +99,9 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
         NamesDataModule(**arguments)
 
 
-def test_training_batches_continue_the_global_generator_without_changing_it(few_names: Path) -> None:
+def test_training_batches_continue_the_global_generator_without_changing_it(
+    few_names: Path,
+) -> None:
     data = prepared(few_names)
     torch.manual_seed(3)
     torch.randn(5)
@@ -102,7 +113,9 @@ def test_training_batches_continue_the_global_generator_without_changing_it(few_
     assert torch.equal(contexts, data.windows("train").contexts[expected_rows])
 
 
-def test_makemore_is_downloaded_in_prepare_data(few_names: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_makemore_is_downloaded_in_prepare_data(
+    few_names: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     urls: list[str] = []
     monkeypatch.setattr("makemore_lightning.names.download", urls.append)
     monkeypatch.setattr("makemore_lightning.names._cached_file", lambda url: few_names)
@@ -111,7 +124,9 @@ def test_makemore_is_downloaded_in_prepare_data(few_names: Path, monkeypatch: py
     assert data.splits["train"].path == few_names
 
 
-def test_a_clean_file_logs_no_warning(few_names: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_clean_file_logs_no_warning(
+    few_names: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING):
         prepared(few_names)
     assert not caplog.records

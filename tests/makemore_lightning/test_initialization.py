@@ -46,9 +46,13 @@ class TestNotes:
     def check(self, net: MLP, expected: Weights) -> None:
         hidden = first_layer(net)
         assert torch.equal(net.embedding.weight, self.c)
-        torch.testing.assert_close(hidden.weight.T.detach(), expected.w1, rtol=1e-6, atol=0)
+        torch.testing.assert_close(
+            hidden.weight.T.detach(), expected.w1, rtol=1e-6, atol=0
+        )
         torch.testing.assert_close(hidden.bias.detach(), expected.b1, rtol=1e-6, atol=0)
-        torch.testing.assert_close(net.head.weight.T.detach(), expected.w2, rtol=1e-6, atol=0)
+        torch.testing.assert_close(
+            net.head.weight.T.detach(), expected.w2, rtol=1e-6, atol=0
+        )
         assert torch.equal(net.head.bias, expected.b2)
 
     def test_naive(self) -> None:
@@ -94,8 +98,12 @@ def test_kaiming_keeps_the_mean_square_from_layer_to_layer() -> None:
 @pytest.mark.parametrize("init", SCHEMES)
 def test_head_scale(init: str) -> None:
     unscaled = network(init=init, head_scale=1.0).head.weight
-    torch.testing.assert_close(network(init=init, head_scale=0.25).head.weight, unscaled * 0.25)
-    torch.testing.assert_close(network(init=init).head.weight, unscaled * SCHEMES[init].head_scale)
+    torch.testing.assert_close(
+        network(init=init, head_scale=0.25).head.weight, unscaled * 0.25
+    )
+    torch.testing.assert_close(
+        network(init=init).head.weight, unscaled * SCHEMES[init].head_scale
+    )
 
 
 def test_head_scale_is_applied_to_the_heads_batchnorm() -> None:
@@ -110,21 +118,28 @@ def test_uses_only_the_generator_argument(init: str) -> None:
     state = torch.get_rng_state()
     first, second = network(init=init), network(init=init)
     assert torch.equal(torch.get_rng_state(), state)
-    for parameter, repeated in zip(first.parameters(), second.parameters(), strict=True):
+    for parameter, repeated in zip(
+        first.parameters(), second.parameters(), strict=True
+    ):
         assert torch.equal(parameter, repeated)
 
 
 @pytest.mark.parametrize(
-    ("activation", "gain"), [("Tanh", 5 / 3), ("ReLU", math.sqrt(2)), ("LeakyReLU", 1.4141), ("Sigmoid", 1)]
+    ("activation", "gain"),
+    [("Tanh", 5 / 3), ("ReLU", math.sqrt(2)), ("LeakyReLU", 1.4141), ("Sigmoid", 1)],
 )
 def test_gain_equals_calculate_gain(activation: str, gain: float) -> None:
     assert activation_gain(make_activation(activation)) == pytest.approx(gain, rel=1e-4)
 
 
-@pytest.mark.parametrize("activation", ["GELU", "SiLU", "Mish", "Softsign", "Hardtanh", "ReLU6"])
+@pytest.mark.parametrize(
+    "activation", ["GELU", "SiLU", "Mish", "Softsign", "Hardtanh", "ReLU6"]
+)
 def test_gain_without_calculate_gain_keeps_the_mean_square(activation: str) -> None:
     module = make_activation(activation)
-    z = torch.randn(1_000_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    z = torch.randn(
+        1_000_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     outputs = activation_gain(module) * module(z)
     mean_square = outputs.square().mean().item()
     assert mean_square == pytest.approx(1, rel=0.01)
@@ -141,5 +156,8 @@ def test_every_activation_has_a_gain_and_trains(activation: str) -> None:
 
 
 def test_message_lists_the_schemes() -> None:
-    with pytest.raises(InputError, match=r"init='xavier' .* there are: naive, logits, tanh, kaiming, torch"):
+    with pytest.raises(
+        InputError,
+        match=r"init='xavier' .* there are: naive, logits, tanh, kaiming, torch",
+    ):
         find_scheme("xavier")

@@ -31,13 +31,19 @@ class Record(Checkpoint):
         stop_signal: Signal to raise; None = raise CrashError.
     """
 
-    def __init__(self, stop_at: int | None = None, stop_signal: signal.Signals | None = None) -> None:
+    def __init__(
+        self, stop_at: int | None = None, stop_signal: signal.Signals | None = None
+    ) -> None:
         self.stop_at, self.stop_signal = stop_at, stop_signal
         self.batches: list[tuple[int, int, int, list[int]]] = []
         self.validations: list[tuple[int, float]] = []
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self.batches.append((trainer.global_step, trainer.current_epoch, batch_idx, batch[1].tolist()))
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.batches.append(
+            (trainer.global_step, trainer.current_epoch, batch_idx, batch[1].tolist())
+        )
         if trainer.global_step == self.stop_at:
             self.stop_at = None
             if self.stop_signal is None:
@@ -45,7 +51,9 @@ class Record(Checkpoint):
             signal.raise_signal(self.stop_signal)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.validations.append((trainer.global_step, float(trainer.callback_metrics["val/loss"])))
+        self.validations.append(
+            (trainer.global_step, float(trainer.callback_metrics["val/loss"]))
+        )
 
 
 class Momentum(MakemoreModule):
@@ -54,7 +62,10 @@ class Momentum(MakemoreModule):
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
         scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 13, gamma=0.5)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
 
 
 class Run:
@@ -66,9 +77,14 @@ class Run:
         self.val_check_interval = arguments.pop("val_check_interval", 7)
         self.arguments = arguments
 
-    def fit(self, steps: int = STEPS, record: Record | None = None, resume: bool = False) -> tuple[Momentum, Record]:
+    def fit(
+        self, steps: int = STEPS, record: Record | None = None, resume: bool = False
+    ) -> tuple[Momentum, Record]:
         seed_everything(1, verbose=False)
-        module, record = Momentum(hidden_sizes=(20,), batchnorm=True), record or Record()
+        module, record = (
+            Momentum(hidden_sizes=(20,), batchnorm=True),
+            record or Record(),
+        )
         trainer = Trainer(
             accelerator="cpu",
             max_steps=steps,
@@ -98,19 +114,25 @@ def assert_same_weights(expected: Momentum, module: Momentum) -> None:
 
 
 def assert_same_end(
-    uninterrupted: tuple[Momentum, Record], stopped: Record, resumed: tuple[Momentum, Record], from_step: int
+    uninterrupted: tuple[Momentum, Record],
+    stopped: Record,
+    resumed: tuple[Momentum, Record],
+    from_step: int,
 ) -> None:
     """Compares a run that was stopped and resumed at `from_step` with a run without stop."""
     expected_module, expected = uninterrupted
     resumed_module, record = resumed
     assert_same_weights(expected_module, resumed_module)
-    assert record.batches == [batch for batch in expected.batches if batch[0] >= from_step]
+    assert record.batches == [
+        batch for batch in expected.batches if batch[0] >= from_step
+    ]
     before = [point for point in stopped.validations if point[0] <= from_step]
     assert before + record.validations == expected.validations
 
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:Experiment logs directory .* exists:UserWarning", "ignore:Checkpoint directory .* exists:UserWarning"
+    "ignore:Experiment logs directory .* exists:UserWarning",
+    "ignore:Checkpoint directory .* exists:UserWarning",
 )
 SAMPLING = pytest.mark.parametrize("sampling", ["replacement", "shuffle"])
 # First step, within an epoch, at a validation, last batch of an epoch, first batch of the next, last step.
@@ -120,14 +142,26 @@ STOPS = pytest.mark.parametrize("stop_at", [1, 5, 7, 10, 11, 12, 20, 21, 22, 34]
 @SAMPLING
 @STOPS
 @pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM])
-def test_signal(tmp_path: Path, few_names: Path, sampling: str, stop_at: int, stop_signal: signal.Signals) -> None:
+def test_signal(
+    tmp_path: Path,
+    few_names: Path,
+    sampling: str,
+    stop_at: int,
+    stop_signal: signal.Signals,
+) -> None:
     uninterrupted = Run(tmp_path / "uninterrupted", few_names, sampling=sampling).fit()
-    run, record = Run(tmp_path / "stopped", few_names, sampling=sampling), Record(stop_at, stop_signal)
+    run, record = (
+        Run(tmp_path / "stopped", few_names, sampling=sampling),
+        Record(stop_at, stop_signal),
+    )
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with pytest.raises(SIGTERMException) as exit_info:
         run.fit(record=record)
     assert exit_info.value.code == 128 + stop_signal
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    assert (
+        signal.getsignal(signal.SIGINT),
+        signal.getsignal(signal.SIGTERM),
+    ) == handlers
     assert torch.load(run.last, weights_only=True)["global_step"] == stop_at + 1
     assert_same_end(uninterrupted, record, run.fit(resume=True), stop_at + 1)
 
@@ -135,8 +169,17 @@ def test_signal(tmp_path: Path, few_names: Path, sampling: str, stop_at: int, st
 @SAMPLING
 @STOPS
 @pytest.mark.parametrize("val_check_interval", [1, 5, 11])
-def test_crash(tmp_path: Path, few_names: Path, sampling: str, stop_at: int, val_check_interval: int) -> None:
-    options: dict[str, Any] = {"sampling": sampling, "val_check_interval": val_check_interval}
+def test_crash(
+    tmp_path: Path,
+    few_names: Path,
+    sampling: str,
+    stop_at: int,
+    val_check_interval: int,
+) -> None:
+    options: dict[str, Any] = {
+        "sampling": sampling,
+        "val_check_interval": val_check_interval,
+    }
     uninterrupted = Run(tmp_path / "uninterrupted", few_names, **options).fit()
     run, record = Run(tmp_path / "stopped", few_names, **options), Record(stop_at)
     with pytest.raises(CrashError):
@@ -150,16 +193,22 @@ def test_crash(tmp_path: Path, few_names: Path, sampling: str, stop_at: int, val
 
 @SAMPLING
 @pytest.mark.parametrize("steps", [5, 11, 12, 21, 22])
-def test_a_finished_run_resumes_with_more_steps(tmp_path: Path, few_names: Path, sampling: str, steps: int) -> None:
+def test_a_finished_run_resumes_with_more_steps(
+    tmp_path: Path, few_names: Path, sampling: str, steps: int
+) -> None:
     uninterrupted = Run(tmp_path / "uninterrupted", few_names, sampling=sampling).fit()
     run = Run(tmp_path / "short", few_names, sampling=sampling)
     _, record = run.fit(steps)
-    record.validations = [point for point in record.validations if point in uninterrupted[1].validations]
+    record.validations = [
+        point for point in record.validations if point in uninterrupted[1].validations
+    ]
     assert_same_end(uninterrupted, record, run.fit(resume=True), steps)
 
 
 def test_signal_during_gradient_accumulation(tmp_path: Path, few_names: Path) -> None:
-    uninterrupted, _ = Run(tmp_path / "uninterrupted", few_names, accumulate_grad_batches=3).fit(12)
+    uninterrupted, _ = Run(
+        tmp_path / "uninterrupted", few_names, accumulate_grad_batches=3
+    ).fit(12)
     run = Run(tmp_path / "stopped", few_names, accumulate_grad_batches=3)
     with pytest.raises(SIGTERMException):
         run.fit(12, Record(5, signal.SIGINT))
@@ -174,12 +223,17 @@ def test_comparison_fails_without_the_sampler_state(
     run, record = Run(tmp_path / "stopped", few_names), Record(15, signal.SIGINT)
     with pytest.raises(SIGTERMException):
         run.fit(record=record)
-    monkeypatch.setattr("makemore_lightning.batches.TrainingBatches.load_state_dict", lambda self, state: None)
+    monkeypatch.setattr(
+        "makemore_lightning.batches.TrainingBatches.load_state_dict",
+        lambda self, state: None,
+    )
     with pytest.raises(AssertionError):
         assert_same_end(uninterrupted, record, run.fit(resume=True), 16)
 
 
-def test_an_exception_does_not_overwrite_the_file(tmp_path: Path, few_names: Path) -> None:
+def test_an_exception_does_not_overwrite_the_file(
+    tmp_path: Path, few_names: Path
+) -> None:
     run = Run(tmp_path, few_names)
     with pytest.raises(CrashError):
         run.fit(record=Record(17))

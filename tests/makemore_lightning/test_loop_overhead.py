@@ -25,7 +25,9 @@ class PlainModule(MakemoreModule):
 del PlainModule.training_step.__signature__  # type: ignore[attr-defined]
 
 
-def trained_weights(module: MakemoreModule, names: Path, **arguments: Any) -> dict[str, torch.Tensor]:
+def trained_weights(
+    module: MakemoreModule, names: Path, **arguments: Any
+) -> dict[str, torch.Tensor]:
     seed_everything(1, verbose=False)
     trainer = Trainer(
         accelerator="cpu",
@@ -42,9 +44,13 @@ def trained_weights(module: MakemoreModule, names: Path, **arguments: Any) -> di
 
 
 def test_training_is_bit_equal_without_the_shortcuts(few_names: Path) -> None:
-    weights = trained_weights(MakemoreModule(batchnorm=True), few_names, profiler=NullProfiler())
+    weights = trained_weights(
+        MakemoreModule(batchnorm=True), few_names, profiler=NullProfiler()
+    )
     plain_weights = trained_weights(PlainModule(batchnorm=True), few_names)
-    assert all(torch.equal(weights[name], plain_weights[name]) for name in plain_weights)
+    assert all(
+        torch.equal(weights[name], plain_weights[name]) for name in plain_weights
+    )
 
 
 def test_lightning_sets_the_name_of_the_hook(few_names: Path) -> None:
@@ -59,20 +65,27 @@ def test_lightning_sets_the_name_of_the_hook(few_names: Path) -> None:
     assert names.count("_current_fx_name") > 30 * 20
 
 
-def test_lightning_inspects_the_signature_at_every_batch(few_names: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lightning_inspects_the_signature_at_every_batch(
+    few_names: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     signatures: list[Any] = []
 
     def recording(function: Any, *arguments: Any, **options: Any) -> bool:
         signatures.append(function.__signature__)  # AttributeError if not cached
         return is_param_in_hook_signature(function, *arguments, **options)
 
-    monkeypatch.setattr("lightning.pytorch.loops.training_epoch_loop.is_param_in_hook_signature", recording)
+    monkeypatch.setattr(
+        "lightning.pytorch.loops.training_epoch_loop.is_param_in_hook_signature",
+        recording,
+    )
     trained_weights(MakemoreModule(), few_names)
     assert len(signatures) == 30
     assert list(signatures[0].parameters) == ["self", "batch", "batch_idx"]
 
 
-def test_lightning_profiles_through_the_replaced_method(few_names: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lightning_profiles_through_the_replaced_method(
+    few_names: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     profiled: list[str] = []
     profile = NullProfiler.profile
 

@@ -15,7 +15,10 @@ from makemore_lightning import MLP, InputError
         ({}, 11_897),
         ({"batchnorm": True}, 12_097),
         ({"hidden_sizes": (100,) * 5}, 46_497),
-        ({"hidden_sizes": (100,) * 5, "batchnorm": True, "head_batchnorm": True}, 47_024),
+        (
+            {"hidden_sizes": (100,) * 5, "batchnorm": True, "head_batchnorm": True},
+            47_024,
+        ),
         ({"hidden_sizes": ()}, 27 * 10 + 30 * 27 + 27),
     ],
 )
@@ -38,12 +41,16 @@ def test_batchnorm_precedes_the_activation_and_replaces_the_bias() -> None:
     net = MLP(27, 3, batchnorm=True, hidden_sizes=(5, 4))
     class_names = [type(module).__name__ for module in net.hidden]
     assert class_names == ["Linear", "BatchNorm1d", "Tanh"] * 2
-    assert all(module.bias is None for module in net.hidden if isinstance(module, nn.Linear))
+    assert all(
+        module.bias is None for module in net.hidden if isinstance(module, nn.Linear)
+    )
     assert net.head.bias is not None
 
 
 def test_all_layers_are_torch_layers() -> None:
-    packages = {type(module).__module__.split(".")[0] for module in MLP(27, 3).children()}
+    packages = {
+        type(module).__module__.split(".")[0] for module in MLP(27, 3).children()
+    }
     assert packages == {"torch"}
 
 

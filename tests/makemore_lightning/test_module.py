@@ -29,10 +29,14 @@ def make_trainer(folder: Path, **arguments: Any) -> Trainer:
     return Trainer(**{**DEFAULTS, "default_root_dir": folder, **arguments})
 
 
-def fit(folder: Path, names: Path, module: MakemoreModule | None = None, **arguments: Any) -> Trainer:
+def fit(
+    folder: Path, names: Path, module: MakemoreModule | None = None, **arguments: Any
+) -> Trainer:
     seed_everything(1, verbose=False)
     trainer = make_trainer(folder, **arguments)
-    trainer.fit(module or MakemoreModule(hidden_sizes=(20,)), NamesDataModule(str(names)))
+    trainer.fit(
+        module or MakemoreModule(hidden_sizes=(20,)), NamesDataModule(str(names))
+    )
     return trainer
 
 
@@ -51,7 +55,10 @@ def test_one_step_equals_the_notes_step(tmp_path: Path, few_names: Path) -> None
     data.setup("fit")
     module.build(data.vocabulary, data.block_size)
     contexts, targets = next(iter(data.train_dataloader()))
-    parameters = {name: p.detach().clone().requires_grad_() for name, p in module.named_parameters()}
+    parameters = {
+        name: p.detach().clone().requires_grad_()
+        for name, p in module.named_parameters()
+    }
     logits = torch.func.functional_call(module, parameters, (contexts,))
     loss = -torch.log_softmax(logits, 1)[torch.arange(32), targets].mean()
     loss.backward()
@@ -63,7 +70,9 @@ def test_one_step_equals_the_notes_step(tmp_path: Path, few_names: Path) -> None
         torch.testing.assert_close(after.detach(), before.detach() - 0.1 * before.grad)
 
 
-def test_train_metrics_begin_with_the_loss_at_initialization(tmp_path: Path, few_names: Path) -> None:
+def test_train_metrics_begin_with_the_loss_at_initialization(
+    tmp_path: Path, few_names: Path
+) -> None:
     logger = TensorBoardLogger(tmp_path, name="x", version="v")
     losses: list[float] = []
 
@@ -73,12 +82,23 @@ def test_train_metrics_begin_with_the_loss_at_initialization(tmp_path: Path, few
             losses.append(loss.item())
             return loss
 
-    fit(tmp_path, few_names, RecordingModule(hidden_sizes=(20,)), logger=logger, max_steps=12)
+    fit(
+        tmp_path,
+        few_names,
+        RecordingModule(hidden_sizes=(20,)),
+        logger=logger,
+        max_steps=12,
+    )
     events = read_events(logger)
     points = [(event.step, event.value) for event in events.Scalars("train/loss")]
     assert points == [(step, pytest.approx(losses[step])) for step in (0, 5, 10)]
     train_tags = {tag for tag in events.Tags()["scalars"] if tag.startswith("train/")}
-    assert train_tags == {"train/loss", "train/bits_per_character", "train/perplexity", "train/accuracy"}
+    assert train_tags == {
+        "train/loss",
+        "train/bits_per_character",
+        "train/perplexity",
+        "train/accuracy",
+    }
 
 
 def test_accumulated_batches_are_one_point(tmp_path: Path, few_names: Path) -> None:
@@ -88,36 +108,60 @@ def test_accumulated_batches_are_one_point(tmp_path: Path, few_names: Path) -> N
     assert [event.step for event in events.Scalars("train/loss")] == [0, 5]
 
 
-def test_hparams_metric_equals_the_last_validation(tmp_path: Path, few_names: Path) -> None:
+def test_hparams_metric_equals_the_last_validation(
+    tmp_path: Path, few_names: Path
+) -> None:
     logger = TensorBoardLogger(tmp_path, name="x", version="v")
-    fit(tmp_path, few_names, logger=logger, max_steps=10, val_check_interval=7, check_val_every_n_epoch=None)
+    fit(
+        tmp_path,
+        few_names,
+        logger=logger,
+        max_steps=10,
+        val_check_interval=7,
+        check_val_every_n_epoch=None,
+    )
     events = read_events(logger)
     (result,) = events.Scalars("final/val_loss")
     assert (result.step, result.value) == (7, events.Scalars("val/loss")[-1].value)
 
 
 def test_every_logger_receives_the_metrics(tmp_path: Path, few_names: Path) -> None:
-    loggers = [CSVLogger(tmp_path, name="a", version="v"), CSVLogger(tmp_path, name="b", version="v")]
+    loggers = [
+        CSVLogger(tmp_path, name="a", version="v"),
+        CSVLogger(tmp_path, name="b", version="v"),
+    ]
     fit(tmp_path, few_names, logger=loggers, max_steps=6)
     for logger in loggers:
         assert "train/loss" in (Path(logger.log_dir) / "metrics.csv").read_text()
 
 
-def test_evaluation_covers_all_rows_for_any_batch_size(tmp_path: Path, few_names: Path) -> None:
+def test_evaluation_covers_all_rows_for_any_batch_size(
+    tmp_path: Path, few_names: Path
+) -> None:
     trainer = fit(tmp_path, few_names, max_steps=5)
     module = module_of(trainer)
     data = NamesDataModule(str(few_names))
     data.setup("test")
     windows = data.windows("val")
-    expected_loss = torch.nn.functional.cross_entropy(module(windows.contexts), windows.targets).item()
+    expected_loss = torch.nn.functional.cross_entropy(
+        module(windows.contexts), windows.targets
+    ).item()
     for batch_size in (7, 1000):
-        (result,) = trainer.validate(module, EvaluationBatches(windows, batch_size), verbose=False)
+        (result,) = trainer.validate(
+            module, EvaluationBatches(windows, batch_size), verbose=False
+        )
         assert result["val/loss"] == pytest.approx(expected_loss, rel=1e-5)
-        assert result["val/bits_per_character"] == pytest.approx(expected_loss / math.log(2), rel=1e-5)
-        assert result["val/perplexity"] == pytest.approx(math.exp(expected_loss), rel=1e-5)
+        assert result["val/bits_per_character"] == pytest.approx(
+            expected_loss / math.log(2), rel=1e-5
+        )
+        assert result["val/perplexity"] == pytest.approx(
+            math.exp(expected_loss), rel=1e-5
+        )
 
 
-def learning_rates(folder: Path, names: Path, module: MakemoreModule, **arguments: Any) -> list[float]:
+def learning_rates(
+    folder: Path, names: Path, module: MakemoreModule, **arguments: Any
+) -> list[float]:
     """Runs a fit and returns the learning rate of each batch."""
     rates: list[float] = []
     step = module.training_step
@@ -132,7 +176,9 @@ def learning_rates(folder: Path, names: Path, module: MakemoreModule, **argument
 
 
 @pytest.mark.parametrize("limit", [{"max_steps": 22}, {"max_epochs": 2}])
-def test_learning_rate_drops_to_a_tenth_in_the_middle(tmp_path: Path, few_names: Path, limit: dict[str, int]) -> None:
+def test_learning_rate_drops_to_a_tenth_in_the_middle(
+    tmp_path: Path, few_names: Path, limit: dict[str, int]
+) -> None:
     rates = learning_rates(tmp_path, few_names, MakemoreModule(), **limit)
     assert rates == [0.1] * 11 + [pytest.approx(0.01)] * 11
 
@@ -140,14 +186,21 @@ def test_learning_rate_drops_to_a_tenth_in_the_middle(tmp_path: Path, few_names:
 def test_any_optimizer_and_schedule(tmp_path: Path, few_names: Path) -> None:
     module = MakemoreModule(
         optimizer=lambda params: torch.optim.AdamW(params, lr=0.5),
-        lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5),
+        lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.ExponentialLR(
+            optimizer, 0.5
+        ),
         lr_interval="epoch",
     )
-    assert learning_rates(tmp_path, few_names, module, max_epochs=2) == [0.5] * 11 + [0.25] * 11
+    assert (
+        learning_rates(tmp_path, few_names, module, max_epochs=2)
+        == [0.5] * 11 + [0.25] * 11
+    )
     assert isinstance(module.trainer.optimizers[0], torch.optim.AdamW)
 
 
-def test_a_schedule_that_monitors_the_validation(tmp_path: Path, few_names: Path) -> None:
+def test_a_schedule_that_monitors_the_validation(
+    tmp_path: Path, few_names: Path
+) -> None:
     module = MakemoreModule(
         lr_scheduler=lambda optimizer: ReduceLROnPlateau(
             optimizer, "val/loss", threshold=100.0, threshold_mode="abs", patience=0
@@ -164,9 +217,14 @@ def test_warns_if_a_longer_run_keeps_the_schedule_of_the_checkpoint(
     path = save_checkpoint(tmp_path, few_names)  # of a run of 5 steps
     assert not caplog.records
     make_trainer(tmp_path, max_steps=20).fit(
-        MakemoreModule(hidden_sizes=(20,)), NamesDataModule(str(few_names)), ckpt_path=path
+        MakemoreModule(hidden_sizes=(20,)),
+        NamesDataModule(str(few_names)),
+        ckpt_path=path,
     )
-    assert "drops at step 2, as there, and not at 10, half-way through this one" in caplog.text
+    assert (
+        "drops at step 2, as there, and not at 10, half-way through this one"
+        in caplog.text
+    )
 
 
 def save_checkpoint(folder: Path, names: Path, **arguments: Any) -> str:
@@ -187,40 +245,68 @@ def test_load_from_checkpoint_needs_no_data(tmp_path: Path, few_names: Path) -> 
         assert torch.equal(value, saved["state_dict"][name])
 
 
-def test_evaluation_encodes_other_data_with_the_checkpoints_vocabulary(tmp_path: Path, few_names: Path) -> None:
+def test_evaluation_encodes_other_data_with_the_checkpoints_vocabulary(
+    tmp_path: Path, few_names: Path
+) -> None:
     path = save_checkpoint(tmp_path, few_names)
     few_characters = tmp_path / "few_characters.txt"
     few_characters.write_text("ava\n" * 10)
     trainer, module = make_trainer(tmp_path), MakemoreModule(hidden_sizes=(20,))
-    (result,) = trainer.test(module, NamesDataModule(str(few_characters)), ckpt_path=path, verbose=False)
+    (result,) = trainer.test(
+        module, NamesDataModule(str(few_characters)), ckpt_path=path, verbose=False
+    )
     loaded = MakemoreModule.load_from_checkpoint(path, weights_only=True).eval()
     ids = loaded.vocabulary.encode("ava")
     contexts = torch.tensor([[0, 0, 0], [0, 0, ids[0]], [0, *ids[:2]], ids])
-    expected = torch.nn.functional.cross_entropy(loaded(contexts), torch.tensor([*ids, 0])).item()
+    expected = torch.nn.functional.cross_entropy(
+        loaded(contexts), torch.tensor([*ids, 0])
+    ).item()
     assert result["test/loss"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_evaluation_refuses_characters_outside_the_vocabulary(tmp_path: Path, few_names: Path) -> None:
+def test_evaluation_refuses_characters_outside_the_vocabulary(
+    tmp_path: Path, few_names: Path
+) -> None:
     path = save_checkpoint(tmp_path, few_names)
     accents = tmp_path / "accents.txt"
     accents.write_text("zoé\n" * 10, encoding="utf-8")
-    with pytest.raises(InputError, match=r"accents.txt, line \d+: the character 'é' of 'zoé' is not among"):
-        make_trainer(tmp_path).test(MakemoreModule(hidden_sizes=(20,)), NamesDataModule(str(accents)), ckpt_path=path)
+    with pytest.raises(
+        InputError,
+        match=r"accents.txt, line \d+: the character 'é' of 'zoé' is not among",
+    ):
+        make_trainer(tmp_path).test(
+            MakemoreModule(hidden_sizes=(20,)),
+            NamesDataModule(str(accents)),
+            ckpt_path=path,
+        )
 
 
-@pytest.mark.parametrize(("names", "block_size"), [("ava\n" * 10, 3), (None, 4)], ids=["names", "block_size"])
-def test_resuming_with_other_data_raises(tmp_path: Path, few_names: Path, names: str | None, block_size: int) -> None:
+@pytest.mark.parametrize(
+    ("names", "block_size"), [("ava\n" * 10, 3), (None, 4)], ids=["names", "block_size"]
+)
+def test_resuming_with_other_data_raises(
+    tmp_path: Path, few_names: Path, names: str | None, block_size: int
+) -> None:
     path = save_checkpoint(tmp_path, few_names)
     if names is not None:
         few_names.write_text(names)
-    module, data = MakemoreModule(hidden_sizes=(20,)), NamesDataModule(str(few_names), block_size=block_size)
+    module, data = (
+        MakemoreModule(hidden_sizes=(20,)),
+        NamesDataModule(str(few_names), block_size=block_size),
+    )
     with pytest.raises(InputError, match="give the data it was trained on"):
         make_trainer(tmp_path, max_steps=9).fit(module, data, ckpt_path=path)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), [({"init": "xavier"}, "init='xavier'"), ({"activation": "Step"}, "activation='Step'")]
+    ("arguments", "message"),
+    [
+        ({"init": "xavier"}, "init='xavier'"),
+        ({"activation": "Step"}, "activation='Step'"),
+    ],
 )
-def test_bad_arguments_raise_in_the_constructor(arguments: dict[str, Any], message: str) -> None:
+def test_bad_arguments_raise_in_the_constructor(
+    arguments: dict[str, Any], message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         MakemoreModule(**arguments)

@@ -29,19 +29,31 @@ class TestRead:
     def test_last_line_without_line_break(self, tmp_path: Path) -> None:
         assert names.read(write(tmp_path, b"emma\nava")).names == ("emma", "ava")
 
-    def test_windows_file(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        assert names.read(write(tmp_path, b"\xef\xbb\xbfemma\r\nava\r\n")).names == ("emma", "ava")
+    def test_windows_file(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert names.read(write(tmp_path, b"\xef\xbb\xbfemma\r\nava\r\n")).names == (
+            "emma",
+            "ava",
+        )
         assert not caplog.records
 
     def test_old_mac_file(self, tmp_path: Path) -> None:
         assert names.read(write(tmp_path, b"emma\rava\r")).names == ("emma", "ava")
 
     def test_a_combining_accent_joins_its_letter(self, tmp_path: Path) -> None:
-        assert names.read(write(tmp_path, "zo\u00e9\nzoe\u0301\n".encode())).names == ("zo\u00e9", "zo\u00e9")
+        assert names.read(write(tmp_path, "zo\u00e9\nzoe\u0301\n".encode())).names == (
+            "zo\u00e9",
+            "zo\u00e9",
+        )
 
     @pytest.mark.parametrize("character", ["\0", "\t", "\u2028"])
-    def test_control_character_is_reported_with_its_line(self, tmp_path: Path, character: str) -> None:
-        with pytest.raises(InputError, match=r"some.txt, line 2: .* contains a control character"):
+    def test_control_character_is_reported_with_its_line(
+        self, tmp_path: Path, character: str
+    ) -> None:
+        with pytest.raises(
+            InputError, match=r"some.txt, line 2: .* contains a control character"
+        ):
             names.read(write(tmp_path, f"emma\na{character}va\n".encode()))
 
     def test_warning_counts_blank_lines_and_stripped_names(
@@ -50,17 +62,26 @@ class TestRead:
         name_list = names.read(write(tmp_path, b"emma\n\n  ava \n \nmia\t\nivy\n"))
         assert name_list.names == ("emma", "ava", "mia", "ivy")
         assert name_list.lines == (1, 3, 5, 6)
-        assert "skipped 2 blank lines and stripped the space around 2 names" in caplog.text
+        assert (
+            "skipped 2 blank lines and stripped the space around 2 names" in caplog.text
+        )
 
     def test_case_accents_and_inner_spaces_are_kept(self, tmp_path: Path) -> None:
-        assert names.read(write(tmp_path, "Zoé\nMary Ann\n".encode())).names == ("Zoé", "Mary Ann")
+        assert names.read(write(tmp_path, "Zoé\nMary Ann\n".encode())).names == (
+            "Zoé",
+            "Mary Ann",
+        )
 
     def test_dot_is_reported_with_its_line(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match=r"some.txt, line 2: the name 'st.john' contains"):
+        with pytest.raises(
+            InputError, match=r"some.txt, line 2: the name 'st.john' contains"
+        ):
             names.read(write(tmp_path, b"emma\nst.john\n"))
 
     def test_other_encoding_is_reported_with_its_line(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match=r"some.txt, line 3: not UTF-8 \(byte 0xe9\)"):
+        with pytest.raises(
+            InputError, match=r"some.txt, line 3: not UTF-8 \(byte 0xe9\)"
+        ):
             names.read(write(tmp_path, "emma\nava\nzoé\n".encode("latin-1")))
 
     @pytest.mark.parametrize("content", [b"", b"\n", b"  \n\n"])
@@ -75,7 +96,9 @@ def test_unique_keeps_the_first_of_equal_names_and_its_line() -> None:
 
 
 class TestEmbedded:
-    def test_located_from_any_working_directory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_located_from_any_working_directory(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.chdir(tmp_path)
         assert names.locate("ssa2018").is_file()
 
@@ -86,7 +109,9 @@ class TestEmbedded:
         lines = content.decode().splitlines()
         assert len(lines) == 32_257
         assert f"{len(set(lines)):,}".replace(",", " ") in readme
-        assert all(line.isascii() and line.isalpha() and line.islower() for line in lines)
+        assert all(
+            line.isascii() and line.isalpha() and line.islower() for line in lines
+        )
 
     def test_contains_every_name_of_makemore(self, makemore_names: Path) -> None:
         embedded = names.read(names.locate("ssa2018")).names
@@ -94,7 +119,9 @@ class TestEmbedded:
 
 
 def test_message_names_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere.txt: no such file of names. Expected the path"):
+    with pytest.raises(
+        InputError, match=r"nowhere.txt: no such file of names. Expected the path"
+    ):
         names.locate(tmp_path / "nowhere.txt")
 
 
@@ -131,13 +158,19 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.fixture
 def checksum(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sets the expected checksum to that of the server's file."""
-    monkeypatch.setattr(names, "MAKEMORE_SHA256", hashlib.sha256(b"emma\nava\n").hexdigest())
+    monkeypatch.setattr(
+        names, "MAKEMORE_SHA256", hashlib.sha256(b"emma\nava\n").hexdigest()
+    )
 
 
 class TestDownload:
     @pytest.mark.usefixtures("checksum")
     def test_downloads_once_into_the_cache(self, server: str) -> None:
-        assert names.download(server) == names.download(server) == names.locate("makemore", server)
+        assert (
+            names.download(server)
+            == names.download(server)
+            == names.locate("makemore", server)
+        )
         assert Handler.requests == 1
         assert names.read(names.locate("makemore", server)).names == ("emma", "ava")
 
@@ -150,7 +183,10 @@ class TestDownload:
     @pytest.mark.usefixtures("checksum")
     def test_message_after_the_last_retry(self, server: str) -> None:
         Handler.failures = 9
-        with pytest.raises(InputError, match=r'could not be fetched from http://.* in 2 tries.*names="ssa2018"'):
+        with pytest.raises(
+            InputError,
+            match=r'could not be fetched from http://.* in 2 tries.*names="ssa2018"',
+        ):
             names.download(server, retries=1)
 
     def test_another_file_is_refused_and_not_cached(self, server: str) -> None:
@@ -169,4 +205,7 @@ class TestDownload:
             names.download("http://127.0.0.1:9/names.txt", retries=0)
 
     def test_checksum_of_makemores_file(self, makemore_names: Path) -> None:
-        assert hashlib.sha256(makemore_names.read_bytes()).hexdigest() == names.MAKEMORE_SHA256
+        assert (
+            hashlib.sha256(makemore_names.read_bytes()).hexdigest()
+            == names.MAKEMORE_SHA256
+        )

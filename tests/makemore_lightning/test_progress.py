@@ -15,7 +15,9 @@ from makemore_lightning import MakemoreModule, NamesDataModule, progress
 from makemore_lightning.progress import StepProgress
 
 
-def terminal_output(names: Path, *callbacks: Callback, bar: StepProgress | None = None, **arguments: Any) -> str:
+def terminal_output(
+    names: Path, *callbacks: Callback, bar: StepProgress | None = None, **arguments: Any
+) -> str:
     """Runs a short fit and returns the text on the terminal, without escape sequences."""
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=80)
@@ -36,7 +38,9 @@ def terminal_output(names: Path, *callbacks: Callback, bar: StepProgress | None 
 
 def test_ends_with_all_steps_and_both_losses(few_names: Path) -> None:
     last_line = terminal_output(few_names, max_steps=30).strip().splitlines()[-1]
-    assert re.search(r"Step 30/30 .* \d+ steps/s .*loss \d\.\d{4}  val_loss \d\.\d{4}", last_line)
+    assert re.search(
+        r"Step 30/30 .* \d+ steps/s .*loss \d\.\d{4}  val_loss \d\.\d{4}", last_line
+    )
 
 
 def test_a_long_run_fits_80_columns(few_names: Path) -> None:

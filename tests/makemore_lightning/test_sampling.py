@@ -55,12 +55,16 @@ def test_frequencies_equal_the_softmax_probabilities() -> None:
     first_characters = Counter(name[:1] for name in sample(network, count=20_000))
     expected = torch.softmax(network.logits, 0)
     for character, probability in zip(["", "a", "b"], expected.tolist(), strict=True):
-        assert first_characters[character] / 20_000 == pytest.approx(probability, abs=0.01)
+        assert first_characters[character] / 20_000 == pytest.approx(
+            probability, abs=0.01
+        )
 
 
 def test_temperature() -> None:
     network = ConstantLogits([0.0, 1.0, 2.0])
-    first_characters = Counter(name[:1] for name in sample(network, count=20_000, temperature=2.0))
+    first_characters = Counter(
+        name[:1] for name in sample(network, count=20_000, temperature=2.0)
+    )
     expected = torch.softmax(network.logits / 2, 0)[2].item()
     assert first_characters["b"] / 20_000 == pytest.approx(expected, abs=0.01)
 
@@ -74,7 +78,9 @@ def test_temperature_near_zero_makes_no_nan() -> None:
 
 
 def test_a_name_without_end_is_cut_at_the_maximum_length() -> None:
-    assert sample(ConstantLogits([0.0, 9.0, 0.0]), count=1, temperature=0.0) == ["a" * LONGEST_NAME]
+    assert sample(ConstantLogits([0.0, 9.0, 0.0]), count=1, temperature=0.0) == [
+        "a" * LONGEST_NAME
+    ]
 
 
 def test_does_not_use_the_global_generator() -> None:

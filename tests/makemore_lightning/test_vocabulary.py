@@ -25,13 +25,17 @@ def test_ids_follow_code_points_after_the_dot(names: list[str]) -> None:
 
 
 def test_makemore_alphabet() -> None:
-    vocabulary = Vocabulary.from_names(["the", "quick", "brown", "fox", "jumps", "over", "lazy", "dog"])
+    vocabulary = Vocabulary.from_names(
+        ["the", "quick", "brown", "fox", "jumps", "over", "lazy", "dog"]
+    )
     assert vocabulary.characters == ".abcdefghijklmnopqrstuvwxyz"
     assert len(vocabulary) == 27
 
 
 def test_message_names_an_unknown_character() -> None:
-    with pytest.raises(InputError, match=r"'é' of 'zoé' is not among the 4 that the model knows"):
+    with pytest.raises(
+        InputError, match=r"'é' of 'zoé' is not among the 4 that the model knows"
+    ):
         Vocabulary(".ozx").encode("zoé")
 
 

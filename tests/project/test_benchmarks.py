@@ -16,10 +16,29 @@ PEERS = ["ours, all four", "add_histogram (bolts)", "wandb.watch", "the lecture'
 @pytest.mark.parametrize(
     ("program", "expected"),
     [
-        (["notes_table.py", "--steps=5", "--lessons", "naive", "batchnorm"], ["naive", "batchnorm", "first batch"]),
-        (["training_speed.py", "--rounds=1", "--steps=30", "--pieces"], ["raw loop", "our fit", "manual optimization"]),
-        (["growth.py", "--rounds=1", "--steps=1", "--networks", "layers x 2"], ["layers x 2"]),
-        (["overhead.py", "--workloads=mlp", "--rounds=1", "--steps=2", "--ways", *PEERS], ["bare", *PEERS]),
+        (
+            ["notes_table.py", "--steps=5", "--lessons", "naive", "batchnorm"],
+            ["naive", "batchnorm", "first batch"],
+        ),
+        (
+            ["training_speed.py", "--rounds=1", "--steps=30", "--pieces"],
+            ["raw loop", "our fit", "manual optimization"],
+        ),
+        (
+            ["growth.py", "--rounds=1", "--steps=1", "--networks", "layers x 2"],
+            ["layers x 2"],
+        ),
+        (
+            [
+                "overhead.py",
+                "--workloads=mlp",
+                "--rounds=1",
+                "--steps=2",
+                "--ways",
+                *PEERS,
+            ],
+            ["bare", *PEERS],
+        ),
     ],
     ids=lambda value: value[0],
 )
@@ -38,10 +57,15 @@ def test_runs(program: list[str], expected: list[str], tmp_path: Path) -> None:
 
 
 def test_published_losses_equal_the_notes(golden: dict[str, Any]) -> None:
-    spec = importlib.util.spec_from_file_location("notes_table", ROOT / "benchmarks" / "notes_table.py")
+    spec = importlib.util.spec_from_file_location(
+        "notes_table", ROOT / "benchmarks" / "notes_table.py"
+    )
     assert spec
     assert spec.loader
     program = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(program)
-    losses = {row["config"]: (row["loss_at_init"], row["train"], row["val"]) for row in golden["seed_table"]}
+    losses = {
+        row["config"]: (row["loss_at_init"], row["train"], row["val"])
+        for row in golden["seed_table"]
+    }
     assert losses == program.PUBLISHED

@@ -18,12 +18,29 @@ ALLOWED = {
     "sampling": {"errors", "vocabulary"},
     "loop_overhead": set(),
     "datamodule": {"batches", "errors", "names", "vocabulary"},
-    "module": {"errors", "initialization", "loop_overhead", "metrics", "model", "sampling", "vocabulary"},
+    "module": {
+        "errors",
+        "initialization",
+        "loop_overhead",
+        "metrics",
+        "model",
+        "sampling",
+        "vocabulary",
+    },
     "last_checkpoint": set(),
     "progress": set(),
     "resume": {"errors"},
     "cli": {
-        *("datamodule", "errors", "last_checkpoint", "loop_overhead", "module", "progress", "resume", "sampling"),
+        *(
+            "datamodule",
+            "errors",
+            "last_checkpoint",
+            "loop_overhead",
+            "module",
+            "progress",
+            "resume",
+            "sampling",
+        ),
     },
     "__init__": {"datamodule", "errors", "model", "module"},
 }
@@ -46,7 +63,11 @@ def imported_siblings(path: Path) -> set[str]:
     """Names of the modules of makemore_lightning that one of them imports."""
     siblings = {module.stem for module in MODULES}
     prefix = "makemore_lightning."
-    names = [name.removeprefix(prefix) for name in imported_names(path) if name.startswith(prefix)]
+    names = [
+        name.removeprefix(prefix)
+        for name in imported_names(path)
+        if name.startswith(prefix)
+    ]
     return {name.split(".")[0] for name in names} & siblings
 
 

@@ -14,7 +14,8 @@ from makemore_lightning.cli import make_cli
 ROOT = Path(__file__).parents[2]
 pytestmark = [
     pytest.mark.filterwarnings(
-        "ignore:LightningCLI's args parameter", "ignore:This property will be removed:DeprecationWarning"
+        "ignore:LightningCLI's args parameter",
+        "ignore:This property will be removed:DeprecationWarning",
     ),
     pytest.mark.usefixtures("without_pictures"),
 ]
@@ -27,12 +28,19 @@ class Losses(Callback):
         self.values: list[float] = []
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         self.values.append(float(outputs["loss"]))
 
 
-def test_deep_batchnorm(makemore_names: Path, golden: dict[str, Any], tmp_path: Path) -> None:
+def test_deep_batchnorm(
+    makemore_names: Path, golden: dict[str, Any], tmp_path: Path
+) -> None:
     expected = golden["deep_batchnorm_stock"]
     losses = Losses()
     cli = make_cli(
@@ -84,7 +92,8 @@ def written(
         ]
     )
     events = EventAccumulator(
-        str(folder / "deep_batchnorm" / "version_0"), size_guidance={"scalars": 0, "histograms": 0}
+        str(folder / "deep_batchnorm" / "version_0"),
+        size_guidance={"scalars": 0, "histograms": 0},
     )
     events.Reload()
     return f"sat{request.param:.2f}".replace("0.", ""), events
@@ -99,49 +108,86 @@ class TestInstruments:
     """Compares the event file with values computed in plain PyTorch on the same run."""
 
     @pytest.mark.parametrize(("step", "when"), [(0, "first"), (1000, "last")])
-    def test_activations(self, written: Any, golden: dict[str, Any], step: int, when: str) -> None:
+    def test_activations(
+        self, written: Any, golden: dict[str, Any], step: int, when: str
+    ) -> None:
         saturation, events = written
-        for layer, expected in zip(LAYERS, golden["deep_batchnorm_stock"][f"act_{when}"], strict=True):
+        for layer, expected in zip(
+            LAYERS, golden["deep_batchnorm_stock"][f"act_{when}"], strict=True
+        ):
             assert value_at(events, f"activation_mean/{layer}", step) == pytest.approx(
                 expected["mean"], rel=1e-4, abs=ROUNDING
             )
-            assert value_at(events, f"activation_std/{layer}", step) == pytest.approx(expected["std"], rel=1e-5)
-            assert value_at(events, f"saturation/{layer}", step) == pytest.approx(expected[saturation], rel=1e-6)
-
-    def test_gradients_of_activations(self, written: Any, golden: dict[str, Any]) -> None:
-        for layer, expected in zip(LAYERS, golden["deep_batchnorm_stock"]["act_last"], strict=True):
-            spread = expected["grad_std"]
-            assert value_at(written[1], f"activation_grad_std/{layer}", 1000) == pytest.approx(spread, rel=1e-5)
-            assert value_at(written[1], f"activation_grad_mean/{layer}", 1000) == pytest.approx(
-                expected["grad_mean"], abs=ROUNDING * spread
+            assert value_at(events, f"activation_std/{layer}", step) == pytest.approx(
+                expected["std"], rel=1e-5
+            )
+            assert value_at(events, f"saturation/{layer}", step) == pytest.approx(
+                expected[saturation], rel=1e-6
             )
 
+    def test_gradients_of_activations(
+        self, written: Any, golden: dict[str, Any]
+    ) -> None:
+        for layer, expected in zip(
+            LAYERS, golden["deep_batchnorm_stock"]["act_last"], strict=True
+        ):
+            spread = expected["grad_std"]
+            assert value_at(
+                written[1], f"activation_grad_std/{layer}", 1000
+            ) == pytest.approx(spread, rel=1e-5)
+            assert value_at(
+                written[1], f"activation_grad_mean/{layer}", 1000
+            ) == pytest.approx(expected["grad_mean"], abs=ROUNDING * spread)
+
     @pytest.mark.parametrize(("name", "param"), PARAMS.items())
-    def test_parameters(self, written: Any, golden: dict[str, Any], name: str, param: str) -> None:
+    def test_parameters(
+        self, written: Any, golden: dict[str, Any], name: str, param: str
+    ) -> None:
         events, expected = written[1], golden["deep_batchnorm_stock"]
         last = expected["wgrad_last"][name]
         assert value_at(events, f"grad_data_ratio/{param}", 0) == pytest.approx(
             expected["grad_data_first"][name], rel=1e-5
         )
-        assert value_at(events, f"grad_data_ratio/{param}", 1000) == pytest.approx(last["grad_data"], rel=1e-5)
-        assert value_at(events, f"weight_grad_std/{param}", 1000) == pytest.approx(last["std"], rel=1e-5)
+        assert value_at(events, f"grad_data_ratio/{param}", 1000) == pytest.approx(
+            last["grad_data"], rel=1e-5
+        )
+        assert value_at(events, f"weight_grad_std/{param}", 1000) == pytest.approx(
+            last["std"], rel=1e-5
+        )
         assert value_at(events, f"weight_grad_mean/{param}", 1000) == pytest.approx(
             last["mean"], rel=1e-4, abs=ROUNDING * last["std"]
         )
-        assert value_at(events, f"update_ratio/{param}", 0) == pytest.approx(expected["ud_first"][name], rel=1e-5)
-        assert value_at(events, f"update_ratio/{param}", 1000) == pytest.approx(expected["ud_last"][name], rel=1e-5)
+        assert value_at(events, f"update_ratio/{param}", 0) == pytest.approx(
+            expected["ud_first"][name], rel=1e-5
+        )
+        assert value_at(events, f"update_ratio/{param}", 1000) == pytest.approx(
+            expected["ud_last"][name], rel=1e-5
+        )
 
     def test_histograms_count_every_value(self, written: Any) -> None:
         events = written[1]
         for layer in LAYERS:
             for event in events.Histograms(f"activation/{layer}"):
-                assert event.histogram_value.num == 32 * 100 == sum(event.histogram_value.bucket)
+                assert (
+                    event.histogram_value.num
+                    == 32 * 100
+                    == sum(event.histogram_value.bucket)
+                )
 
 
 @pytest.mark.parametrize(
-    ("lesson", "loss"), [("naive", 27.8817), ("logits", 3.31), ("tanh", 3.31), ("kaiming", 3.32), ("batchnorm", 3.32)]
+    ("lesson", "loss"),
+    [
+        ("naive", 27.8817),
+        ("logits", 3.31),
+        ("tanh", 3.31),
+        ("kaiming", 3.32),
+        ("batchnorm", 3.32),
+    ],
 )
-def test_loss_at_initialization(makemore_names: Path, tmp_path: Path, lesson: str, loss: float) -> None:
+def test_loss_at_initialization(
+    makemore_names: Path, tmp_path: Path, lesson: str, loss: float
+) -> None:
     """Compares naive with the first loss that the lecture prints, to its last digit, and the others with the notes."""
     losses = Losses()
     make_cli(
@@ -155,4 +201,6 @@ def test_loss_at_initialization(makemore_names: Path, tmp_path: Path, lesson: st
         ],
         callbacks=[losses],
     )
-    assert losses.values == [pytest.approx(loss, abs=5e-5 if lesson == "naive" else 0.03)]
+    assert losses.values == [
+        pytest.approx(loss, abs=5e-5 if lesson == "naive" else 0.03)
+    ]

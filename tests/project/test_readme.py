@@ -16,7 +16,11 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 CODE = "".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL))
 COMMANDS = [line.split("  #")[0].strip() for line in CODE.splitlines()]
-TRAIN_ARGUMENTS = [command.split("python train.py ")[1] for command in COMMANDS if "python train.py" in command]
+TRAIN_ARGUMENTS = [
+    command.split("python train.py ")[1]
+    for command in COMMANDS
+    if "python train.py" in command
+]
 
 
 def test_two_commands_install_the_project() -> None:
@@ -53,7 +57,11 @@ def test_file_tree_is_complete() -> None:
     assert tree
     listed = {line.split()[0] for line in tree[1].splitlines() if line.startswith("  ")}
     files = {path.name for path in ROOT.glob("makemore_lightning/*.py")} - {"errors.py"}
-    public = {path.name for path in ROOT.glob("callbacks/*.py") if not path.name.startswith("_")}
+    public = {
+        path.name
+        for path in ROOT.glob("callbacks/*.py")
+        if not path.name.startswith("_")
+    }
     rooms = {f"{path.parent.name}/" for path in ROOT.glob("callbacks/*/__init__.py")}
     assert listed == files - {"__init__.py"} | public | rooms
     for line in tree[1].splitlines():

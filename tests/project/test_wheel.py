@@ -32,7 +32,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)],
+        [
+            sys.executable,
+            "-m",
+            "build",
+            "--wheel",
+            "--no-isolation",
+            "--outdir",
+            str(folder),
+            str(source),
+        ],
         check=True,
         capture_output=True,
     )
@@ -45,16 +54,23 @@ def test_installs_one_top_level_package(wheel: zipfile.ZipFile) -> None:
     assert packages == {"makemore_lightning"}
 
 
-def test_contains_every_file_of_both_packages_and_the_names(wheel: zipfile.ZipFile) -> None:
+def test_contains_every_file_of_both_packages_and_the_names(
+    wheel: zipfile.ZipFile,
+) -> None:
     contents = set(wheel.namelist())
     experiment = ROOT.glob("makemore_lightning/**/*.py")
     expected = {str(path.relative_to(ROOT)) for path in experiment}
-    expected |= {f"makemore_lightning/{path.relative_to(ROOT)}" for path in ROOT.glob("callbacks/**/*.py")}
+    expected |= {
+        f"makemore_lightning/{path.relative_to(ROOT)}"
+        for path in ROOT.glob("callbacks/**/*.py")
+    }
     expected.add("makemore_lightning/data/names.txt")
     assert expected <= contents
 
 
-def test_works_beside_a_host_with_callbacks_of_its_own(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+def test_works_beside_a_host_with_callbacks_of_its_own(
+    wheel: zipfile.ZipFile, tmp_path: Path
+) -> None:
     site, host = tmp_path / "site", tmp_path / "host"
     wheel.extractall(site)
     (host / "callbacks").mkdir(parents=True)
@@ -68,4 +84,7 @@ def test_works_beside_a_host_with_callbacks_of_its_own(wheel: zipfile.ZipFile, t
         text=True,
     )
     assert process.returncode == 0, process.stderr
-    assert process.stdout.split() == ["25805", str(site / "makemore_lightning" / "__init__.py")]
+    assert process.stdout.split() == [
+        "25805",
+        str(site / "makemore_lightning" / "__init__.py"),
+    ]

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from callbacks.probe.compiled_functions import (
-    calls_compiled_functions,
+    compiled_functions,
     is_compiler_in_use,
+    owner_of,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -86,9 +87,18 @@ class HasFunctions(nn.Module):
     ),
 )
 def test_compiled_functions(module: nn.Module, expected: bool) -> None:
-    assert calls_compiled_functions(nn.Sequential(module).modules()) == expected
+    functions = compiled_functions(nn.Sequential(module).modules())
+    assert bool(functions) == expected
 
 
 def test_the_compiler_is_in_use() -> None:
     """A private attribute of PyTorch is asked; this test fails when it changes."""
     assert is_compiler_in_use()
+
+
+def test_the_module_of_a_compiled_method() -> None:
+    module = HasFunction(double)
+    vars(module)["compiled"] = torch.compile(module.forward, backend="eager")
+    (function,) = compiled_functions([module])
+    assert owner_of(function) is module
+    assert owner_of(compiled) is None

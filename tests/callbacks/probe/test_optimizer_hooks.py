@@ -1,28 +1,26 @@
-"""Tests of the hooks on the steps of all optimizers."""
+"""Tests of the hooks on the steps of optimizers."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-import torch.optim.optimizer as registry
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD
 
 from callbacks.probe.guard import Guard
 from callbacks.probe.optimizer_hooks import OptimizerHooks
 
 
-@pytest.fixture(autouse=True)
-def _no_hook_is_left() -> Iterator[None]:
-    yield
-    assert not registry._global_optimizer_pre_hooks
-    assert not registry._global_optimizer_post_hooks
-
-
-def optimizer() -> SGD:
+def make_optimizer() -> SGD:
     param = torch.nn.Parameter(torch.ones(2))
     param.grad = torch.ones(2)
     return SGD([param], lr=0.1)
+
+
+def hooks_on(optimizer: SGD) -> list[Any]:
+    return [
+        *optimizer._optimizer_step_pre_hooks.values(),
+        *optimizer._optimizer_step_post_hooks.values(),
+    ]
 
 
 def test_observes_steps_between_attach_and_detach() -> None:
@@ -30,16 +28,18 @@ def test_observes_steps_between_attach_and_detach() -> None:
     hooks = OptimizerHooks(
         Guard(),
         lambda *asked: events.append(("before", asked)),
-        lambda o: events.append(("after", o)),
+        lambda optimizer: events.append(("after", optimizer)),
     )
-    sgd = optimizer()
+    sgd, other = make_optimizer(), make_optimizer()
     sgd.step()
-    hooks.attach()
-    hooks.attach()  # attaching again makes no second hook
+    hooks.attach([sgd])
+    hooks.attach([sgd])  # attaching again makes no second hook
     sgd.step()
+    other.step()
     hooks.detach()
     sgd.step()
     assert events == [("before", (sgd, False)), ("after", sgd)]
+    assert hooks_on(sgd) == []
 
 
 @pytest.mark.parametrize("by_keyword", [True, False])
@@ -48,11 +48,12 @@ def test_a_closure(by_keyword: bool) -> None:
     hooks = OptimizerHooks(
         Guard(), lambda _, has_closure: closures.append(has_closure), lambda _: None
     )
-    hooks.attach()
+    sgd = make_optimizer()
+    hooks.attach([sgd])
     if by_keyword:
-        optimizer().step(closure=lambda: 0.0)
+        sgd.step(closure=lambda: 0.0)
     else:
-        optimizer().step(lambda: 0.0)
+        sgd.step(lambda: 0.0)
     hooks.detach()
     assert closures == [True]
 
@@ -61,9 +62,9 @@ def test_an_exception_does_not_get_into_the_step() -> None:
     def fails(*_: Any) -> None:
         raise ZeroDivisionError
 
-    guard, sgd = Guard(), optimizer()
+    guard, sgd = Guard(), make_optimizer()
     hooks = OptimizerHooks(guard, fails, fails)
-    hooks.attach()
+    hooks.attach([sgd])
     sgd.step()
     hooks.detach()
     assert isinstance(guard.error, ZeroDivisionError)
@@ -72,26 +73,16 @@ def test_an_exception_does_not_get_into_the_step() -> None:
 
 def test_sweep_removes_hooks_without_a_handle() -> None:
     """Ctrl-C can come between the registration of a hook and the note of its handle."""
-    own = registry.register_optimizer_step_pre_hook(lambda *_: None)
-    hooks, steps = (
-        OptimizerHooks(Guard(), lambda *asked: steps.append(asked), lambda _: None),
-        [],
-    )
-    hooks.attach()
+    steps: list[Any] = []
+    sgd = make_optimizer()
+    own = sgd.register_step_pre_hook(lambda *_: None)
+    hooks = OptimizerHooks(Guard(), lambda *asked: steps.append(asked), lambda _: None)
+    hooks.attach([sgd])
     hooks._handles.clear()
     hooks.detach()
     hooks.sweep()
-    optimizer().step()
-    assert steps == []
-    assert len(registry._global_optimizer_pre_hooks) == 1
-    own.remove()
-
-
-def test_an_optimizer_that_is_made_while_attached() -> None:
-    stepped: list[Optimizer] = []
-    hooks = OptimizerHooks(Guard(), lambda _, __: None, stepped.append)
-    hooks.attach()
-    sgd = optimizer()
     sgd.step()
-    hooks.detach()
-    assert stepped == [sgd]
+    assert steps == []
+    assert len(hooks_on(sgd)) == 1
+    own.remove()
+    assert hooks_on(sgd) == []

@@ -44,7 +44,7 @@ def test_layers_inside_compiled_code() -> None:
     root.inplace.compile()
     root.script = torch.jit.script(nn.Tanh())
     layers = named_layers(root)
-    hidden = unobservable_modules(root, root.modules())
+    hidden = unobservable_modules(root, list(root.modules()))
     assert {name for name, layer in layers.items() if layer in hidden} == {
         *("wrapped.0", "inplace", "inplace.0", "script"),
     }

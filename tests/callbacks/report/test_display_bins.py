@@ -54,7 +54,10 @@ def test_counts_agree_with_numpy_at_the_same_edges(spread: float) -> None:
     limits, counts = bins_of(values)
     numbers = values.double().numpy()
     # A value on an edge belongs to the bin further from zero.
-    below = [(numbers < limit).sum() if limit > 0 else (numbers <= limit).sum() for limit in limits[:-1]]
+    below = [
+        (numbers < limit).sum() if limit > 0 else (numbers <= limit).sum()
+        for limit in limits[:-1]
+    ]
     assert np.cumsum(counts)[:-1].tolist() == below
 
 
@@ -71,7 +74,11 @@ def test_saturated_ends_have_bins_of_their_own(exactly_one: int) -> None:
 def test_one_extreme_value_keeps_its_place() -> None:
     values = torch.cat([torch.linspace(-0.98, 0.98, 1000), torch.ones(1)])
     limits, counts = bins_of(values)
-    assert (limits[-3] < 0.985, limits[-2:].tolist(), counts[-1]) == (True, [1.0, 1.0], 1.0)
+    assert (limits[-3] < 0.985, limits[-2:].tolist(), counts[-1]) == (
+        True,
+        [1.0, 1.0],
+        1.0,
+    )
     limits, counts = bins_of(-values)
     assert (limits[0], counts[0]) == (-1.0, 1.0)
 
@@ -82,7 +89,9 @@ def test_quantiles_that_tensorboard_draws(shape: str) -> None:
     values = SHAPES[shape](normal_values())
     (written,) = record_summary({"activation/a": Histogram.of(values)}).value
     points, quantiles = np.transpose(compress_histogram_proto(written.histo))
-    expected = np.percentile(values.double().numpy(), points / 100, method="inverted_cdf")
+    expected = np.percentile(
+        values.double().numpy(), points / 100, method="inverted_cdf"
+    )
     spread = expected[6] - expected[2]
     assert quantiles == pytest.approx(expected, abs=spread / 50)
     assert len(written.histo.bucket) <= 24
@@ -93,12 +102,16 @@ def test_quantiles_of_integers() -> None:
     values = (3 * normal_values()).round()
     (written,) = record_summary({"activation/a": Histogram.of(values)}).value
     points, quantiles = np.transpose(compress_histogram_proto(written.histo))
-    expected = np.percentile(values.double().numpy(), points / 100, method="inverted_cdf")
+    expected = np.percentile(
+        values.double().numpy(), points / 100, method="inverted_cdf"
+    )
     assert quantiles == pytest.approx(expected, abs=0.1)
 
 
 def test_a_peak_keeps_its_place() -> None:
-    limits, counts = bins_of(torch.cat([torch.linspace(-0.2, 1.7, 900), torch.zeros(100)]))
+    limits, counts = bins_of(
+        torch.cat([torch.linspace(-0.2, 1.7, 900), torch.zeros(100)])
+    )
     (peak,) = np.flatnonzero(counts == 100)
     assert limits[peak - 1 : peak + 1] == pytest.approx([0, 0], abs=1e-14)
 
@@ -126,13 +139,18 @@ def test_a_wide_gap_is_an_empty_bin() -> None:
 
 @given(tensors=st.lists(any_tensor(), max_size=4))
 def test_many_together_are_each_as_alone(tensors: list[Tensor]) -> None:
-    histograms = [histogram for histogram in map(Histogram.of, tensors) if histogram.moments.count]
+    histograms = [
+        histogram for histogram in map(Histogram.of, tensors) if histogram.moments.count
+    ]
     alone = [display_bins([histogram])[0] for histogram in histograms]
     assert display_bins(histograms) == alone
 
 
 def test_all_shapes_together_are_each_as_alone() -> None:
-    constant, one_exact = torch.full((9,), 0.3), torch.cat([torch.linspace(-0.9, 0.9, 1000), -torch.ones(1)])
+    constant, one_exact = (
+        torch.full((9,), 0.3),
+        torch.cat([torch.linspace(-0.9, 0.9, 1000), -torch.ones(1)]),
+    )
     shapes = [shape(normal_values()) for shape in SHAPES.values()]
     histograms = [Histogram.of(values) for values in (*shapes, constant, one_exact)]
     alone = [display_bins([histogram])[0] for histogram in histograms]

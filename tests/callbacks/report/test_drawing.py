@@ -39,7 +39,9 @@ def make(messages: list[str]) -> Iterator[Callable[..., DrawingProcess]]:
     made: list[DrawingProcess] = []
 
     def make(command: list[str] | None = None, limit: float = 30) -> DrawingProcess:
-        made.append(DrawingProcess(messages.append, command or drawing_command(), limit))
+        made.append(
+            DrawingProcess(messages.append, command or drawing_command(), limit)
+        )
         return made[-1]
 
     yield make
@@ -94,7 +96,9 @@ class TestProcess:
         assert is_gone(pid)
         assert messages == []
 
-    def test_a_figure_that_fails_costs_no_other(self, make: Callable[..., DrawingProcess], messages: list[str]) -> None:
+    def test_a_figure_that_fails_costs_no_other(
+        self, make: Callable[..., DrawingProcess], messages: list[str]
+    ) -> None:
         drawer = make()
         with pytest.raises(RuntimeError, match="KeyError"):
             drawer.draw("no_figure", {})
@@ -113,7 +117,9 @@ class TestProcess:
         for _ in range(2):
             assert drawer.draw(*REQUEST)[:4] == b"\x89PNG"
         (message,) = messages
-        assert message.startswith("Pictures of diagnostics are drawn by the training itself")
+        assert message.startswith(
+            "Pictures of diagnostics are drawn by the training itself"
+        )
         assert is_gone(drawer.pid)
 
     def test_pictures_are_drawn_here_once_the_process_has_died(
@@ -129,7 +135,10 @@ class TestProcess:
         assert is_gone(drawer.pid)
 
     def test_pictures_are_drawn_here_where_no_process_can_be_started(
-        self, make: Callable[..., DrawingProcess], messages: list[str], monkeypatch: pytest.MonkeyPatch
+        self,
+        make: Callable[..., DrawingProcess],
+        messages: list[str],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         drawer = make(["/nowhere/python"])
         assert drawer.draw(*REQUEST)[:4] == b"\x89PNG"
@@ -141,11 +150,19 @@ class TestProcess:
         assert "No process can be started" in messages[1]
 
     def test_what_a_host_prints_or_puts_first_on_its_path_is_of_no_effect(
-        self, make: Callable[..., DrawingProcess], messages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        make: Callable[..., DrawingProcess],
+        messages: list[str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        (tmp_path / "sitecustomize.py").write_text("print('N.')")  # which would be a pickle
+        (tmp_path / "sitecustomize.py").write_text(
+            "print('N.')"
+        )  # which would be a pickle
         (tmp_path / "matplotlib.py").write_text("raise ImportError")
-        (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfigure.facecolor: black\n")
+        (tmp_path / "matplotlibrc").write_text(
+            "text.usetex: True\nfigure.facecolor: black\n"
+        )
         expected = figures.draw(*REQUEST)
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -154,13 +171,17 @@ class TestProcess:
         assert make().draw(*REQUEST) == expected
         assert messages == []
 
-    def test_ctrl_c_is_for_the_training(self, make: Callable[..., DrawingProcess]) -> None:
+    def test_ctrl_c_is_for_the_training(
+        self, make: Callable[..., DrawingProcess]
+    ) -> None:
         drawer = make()
         drawer.draw(*REQUEST)
         assert drawer.pid is not None
         assert os.getsid(drawer.pid) != os.getsid(0)
 
-    def test_a_stopped_process_is_reaped(self, make: Callable[..., DrawingProcess]) -> None:
+    def test_a_stopped_process_is_reaped(
+        self, make: Callable[..., DrawingProcess]
+    ) -> None:
         drawer = make()
         drawer.draw(*REQUEST)
         assert drawer.pid is not None
@@ -170,7 +191,9 @@ class TestProcess:
         drawer.close()
         assert is_gone(drawer.pid)
 
-    def test_close_ends_a_picture_in_progress(self, make: Callable[..., DrawingProcess], messages: list[str]) -> None:
+    def test_close_ends_a_picture_in_progress(
+        self, make: Callable[..., DrawingProcess], messages: list[str]
+    ) -> None:
         drawer, errors = make(python(HANGS), limit=600), []
 
         def draw() -> None:
@@ -190,7 +213,9 @@ class TestProcess:
         assert messages == []
         assert is_gone(drawer.pid)
 
-    def test_a_closed_one_starts_no_process(self, make: Callable[..., DrawingProcess], messages: list[str]) -> None:
+    def test_a_closed_one_starts_no_process(
+        self, make: Callable[..., DrawingProcess], messages: list[str]
+    ) -> None:
         drawer = make()
         drawer.close()
         with pytest.raises(RuntimeError, match="closed"):
@@ -205,11 +230,17 @@ class TestProcess:
             "drawer = DrawingProcess(print, drawing_command()); plot = RatioPlot('', [0], {})\n"
             "drawer.draw(plot.figure, plot.arguments()); print(drawer.pid, flush=True); os._exit(0)"
         )
-        done = subprocess.run(python(program), capture_output=True, text=True, check=True, cwd=ROOT)
+        done = subprocess.run(
+            python(program), capture_output=True, text=True, check=True, cwd=ROOT
+        )
         pid = done.stdout.strip()
         for _ in range(400):
-            state = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True).stdout
-            if not state or state.startswith("Z"):  # where nobody has asked yet how it ended
+            state = subprocess.run(
+                ["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True
+            ).stdout
+            if not state or state.startswith(
+                "Z"
+            ):  # where nobody has asked yet how it ended
                 return
             time.sleep(0.05)
         pytest.fail("it is still there")
@@ -221,17 +252,25 @@ class TestQueue:
         queue.put(plots("a", "b"), 0)
         queue.put(plots("c"), 1)
         assert queue.wait(30)
-        assert queue.take() == [("tag/a", 0, b"a"), ("tag/b", 0, b"b"), ("tag/c", 1, b"c")]
+        assert queue.take() == [
+            ("tag/a", 0, b"a"),
+            ("tag/b", 0, b"b"),
+            ("tag/c", 1, b"c"),
+        ]
         assert queue.take() == []
         queue.close()
 
-    def test_equal_errors_are_reported_once_and_cost_no_other_picture(self, messages: list[str]) -> None:
+    def test_equal_errors_are_reported_once_and_cost_no_other_picture(
+        self, messages: list[str]
+    ) -> None:
         queue = PictureQueue(Drawer(ZeroDivisionError("x")), messages.append)
         for step in range(3):
             queue.put(plots("bad", "good"), step)
         assert queue.wait(30)
         assert [picture.step for picture in queue.take()] == [0, 1, 2]
-        assert messages == ["The picture tag/bad of step 0 cannot be drawn. ZeroDivisionError: x"]
+        assert messages == [
+            "The picture tag/bad of step 0 cannot be drawn. ZeroDivisionError: x"
+        ]
         queue.close()
 
     def test_when_full_it_leaves_out_steps(self) -> None:
@@ -275,7 +314,9 @@ class TestQueue:
         assert drawer.closed == 2
         assert (queue.take(), queue.waiting, messages) == ([], 0, [])
 
-    def test_without_a_thread_there_are_no_pictures(self, messages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_a_thread_there_are_no_pictures(
+        self, messages: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def start(thread: threading.Thread) -> None:
             raise RuntimeError("can't start new thread")
 

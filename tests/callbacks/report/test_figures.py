@@ -18,10 +18,31 @@ from PIL import Image
 
 from callbacks.measure.histogram import Histogram
 from callbacks.report import figures
-from callbacks.report.figures import FIGURES, density_figure, draw, map_figure, ratio_figure, render
+from callbacks.report.figures import (
+    FIGURES,
+    density_figure,
+    draw,
+    map_figure,
+    ratio_figure,
+    render,
+)
 from callbacks.report.plots import Curve, DensityPlot, MapPlot, Plot, RatioPlot
 
-NAMES = ["$_$", "$x$", "_x", "%", "\\", "\\frac{", "a^b_c", "$", "", "\n", chr(0xD800), "{}", "层"]
+NAMES = [
+    "$_$",
+    "$x$",
+    "_x",
+    "%",
+    "\\",
+    "\\frac{",
+    "a^b_c",
+    "$",
+    "",
+    "\n",
+    chr(0xD800),
+    "{}",
+    "层",
+]
 NAN = float("nan")
 LINE = ("w", [-2.0, NAN, -3.5])
 
@@ -41,10 +62,13 @@ def legend_of(figure: Figure) -> list[str]:
 
 
 def test_the_legend_has_name_and_remark() -> None:
-    assert legend_of(figure_of(DensityPlot("", "", [curve("a"), curve("_act")]))) == [
-        "a: mean +0.00",
-        "_act: mean +0.00",  # matplotlib leaves out labels that begin with "_" unless they are given explicitly
-    ]
+    assert (
+        legend_of(figure_of(DensityPlot("", "", [curve("a"), curve("_act")])))
+        == [
+            "a: mean +0.00",
+            "_act: mean +0.00",  # matplotlib leaves out labels that begin with "_" unless they are given explicitly
+        ]
+    )
 
 
 def test_a_selection_of_layers_is_told() -> None:
@@ -57,7 +81,10 @@ def test_a_selection_of_layers_is_told() -> None:
 
 @pytest.mark.parametrize("length", [35, 52, 70])
 def test_a_legend_of_long_names_fits(length: int) -> None:
-    names = [f"model.{'layers_and_more.' * 5}"[: length - 10] + f"{i:02}.mlp.act" for i in range(12)]
+    names = [
+        f"model.{'layers_and_more.' * 5}"[: length - 10] + f"{i:02}.mlp.act"
+        for i in range(12)
+    ]
     remark = "mean -0.06, std 0.75, saturated 10.3%"
     densities = DensityPlot("", "", [curve(name, remark) for name in names])
     for plot in (densities, RatioPlot("", [0], {name: [-3.0] for name in names})):
@@ -98,7 +125,11 @@ def test_shades_are_seen_in_the_png() -> None:
 
 
 def test_a_picture_is_a_palette_png_of_one_size() -> None:
-    for plot in (DensityPlot("", "", [curve("a")]), RatioPlot("", [0], {"w": [-3.0]}), DensityPlot("", "", [])):
+    for plot in (
+        DensityPlot("", "", [curve("a")]),
+        RatioPlot("", [0], {"w": [-3.0]}),
+        DensityPlot("", "", []),
+    ):
         image = Image.open(io.BytesIO(render(figure_of(plot))))
         assert (image.format, image.mode, image.size) == ("PNG", "P", (920, 360))
 
@@ -115,19 +146,31 @@ def test_any_name_is_drawn_as_it_is(use_tex: bool) -> None:
     lines = [(name, [0.0, 1.0], [1.0, 2.0]) for name in NAMES]
     settings_before = dict(matplotlib.rcParams)
     with matplotlib.rc_context({"text.usetex": use_tex}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # of a character that no font here has
-        figure = density_figure("saturation of $_$", "activation", (0, 1), lines, len(lines))
+        warnings.filterwarnings(
+            "ignore", "Glyph"
+        )  # of a character that no font here has
+        figure = density_figure(
+            "saturation of $_$", "activation", (0, 1), lines, len(lines)
+        )
         assert render(figure)[:4] == b"\x89PNG"
     expected = [name.encode(errors="replace").decode() for name in NAMES]
     assert legend_of(figure) == expected
-    texts = [text for text in figure.findobj(Text) if text.get_text() in {*filter(None, expected), "saturation of $_$"}]
+    texts = [
+        text
+        for text in figure.findobj(Text)
+        if text.get_text() in {*filter(None, expected), "saturation of $_$"}
+    ]
     assert len(texts) > len(NAMES) - 1
     assert not any(text.get_parse_math() or text.get_usetex() for text in texts)  # type: ignore[attr-defined]
     assert dict(matplotlib.rcParams) == settings_before
 
 
 @settings(max_examples=20, deadline=None)
-@given(name=st.text(st.characters(max_codepoint=0x24F) | st.sampled_from("$_\\{}%^"), max_size=8))
+@given(
+    name=st.text(
+        st.characters(max_codepoint=0x24F) | st.sampled_from("$_\\{}%^"), max_size=8
+    )
+)
 def test_random_names_are_drawn(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of characters that no font here has
@@ -143,4 +186,8 @@ def test_no_state_of_pyplot_is_touched() -> None:
 def test_nothing_of_the_package_is_needed_to_draw() -> None:
     """The drawing process would take seconds, and the memory of PyTorch, to start."""
     program = f"import runpy, sys; runpy.run_path({figures.__file__!r}); assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(figures.__file__).parents[2])
+    subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        cwd=Path(figures.__file__).parents[2],
+    )

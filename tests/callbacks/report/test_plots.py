@@ -10,10 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callbacks.measure.histogram import Histogram
-from callbacks.report.legend import LONGEST_NAME, MOST_LINES, choose_evenly, shorten_names
+from callbacks.report.legend import (
+    LONGEST_NAME,
+    MOST_LINES,
+    choose_evenly,
+    shorten_names,
+)
 from callbacks.report.plots import POINTS, Curve, DensityPlot, MapPlot, RatioPlot
 
-BERT = [f"bert.encoder.layer.{layer}.intermediate.intermediate_act_fn" for layer in range(12)]
+BERT = [
+    f"bert.encoder.layer.{layer}.intermediate.intermediate_act_fn"
+    for layer in range(12)
+]
 
 
 def curve(name: str, values: torch.Tensor) -> Curve:
@@ -21,9 +29,15 @@ def curve(name: str, values: torch.Tensor) -> Curve:
 
 
 def test_each_density_covers_an_area_of_one() -> None:
-    layers = [curve("a", torch.tanh(torch.randn(5000))), curve("b", torch.tanh(3 * torch.randn(5000)))]
+    layers = [
+        curve("a", torch.tanh(torch.randn(5000))),
+        curve("b", torch.tanh(3 * torch.randn(5000))),
+    ]
     arguments = DensityPlot("activations at step 0", "activation", layers).arguments()
-    assert [label for label, *_ in arguments["lines"]] == ["a: mean +0.00", "b: mean +0.00"]
+    assert [label for label, *_ in arguments["lines"]] == [
+        "a: mean +0.00",
+        "b: mean +0.00",
+    ]
     for _, values, densities in arguments["lines"]:
         assert len(values) == POINTS
         assert (densities * (values[1] - values[0])).sum() == pytest.approx(1, abs=1e-6)
@@ -35,9 +49,13 @@ def test_an_outlier_does_not_squeeze_the_rest() -> None:
     assert highest < 10
 
 
-@pytest.mark.parametrize("values", [[0.0] * 5, [3.0] * 7, [1.0], [1e30, -1e30], [5e-324]])
+@pytest.mark.parametrize(
+    "values", [[0.0] * 5, [3.0] * 7, [1.0], [1e30, -1e30], [5e-324]]
+)
 def test_values_without_spread_have_a_density(values: list[float]) -> None:
-    arguments = DensityPlot("", "", [curve("a", torch.tensor(values, dtype=torch.float64))]).arguments()
+    arguments = DensityPlot(
+        "", "", [curve("a", torch.tensor(values, dtype=torch.float64))]
+    ).arguments()
     ((_, places, densities),) = arguments["lines"]
     low, high = arguments["limits"]
     assert low < high
@@ -47,7 +65,9 @@ def test_values_without_spread_have_a_density(values: list[float]) -> None:
 
 
 def test_of_many_layers_some_are_chosen() -> None:
-    arguments = DensityPlot("", "", [curve(str(i), torch.randn(50)) for i in range(100)]).arguments()
+    arguments = DensityPlot(
+        "", "", [curve(str(i), torch.randn(50)) for i in range(100)]
+    ).arguments()
     assert (len(arguments["lines"]), arguments["total"]) == (MOST_LINES, 100)
     arguments = RatioPlot("", [0], {str(i): [-3.0] for i in range(100)}).arguments()
     assert (len(arguments["lines"]), arguments["total"]) == (MOST_LINES, 100)
@@ -60,7 +80,9 @@ def test_nothing_to_plot() -> None:
 
 
 def test_ratios_keep_their_gaps() -> None:
-    ((label, ratios),) = RatioPlot("", [0, 1, 2], {"w": [-2.0, None, -3.5]}).arguments()["lines"]
+    ((label, ratios),) = RatioPlot(
+        "", [0, 1, 2], {"w": [-2.0, None, -3.5]}
+    ).arguments()["lines"]
     assert label == "w"
     assert [math.isnan(ratio) for ratio in ratios] == [False, True, False]
 
@@ -77,7 +99,10 @@ def test_short_names_stay_as_they_are() -> None:
 
 def test_components_that_all_names_share_are_dropped() -> None:
     assert shorten_names(BERT) == [f"…{layer}.intermediate…" for layer in range(12)]
-    names = ["transformer.encoder.layers.0.activation", "transformer.encoder.layers.11.activation"]
+    names = [
+        "transformer.encoder.layers.0.activation",
+        "transformer.encoder.layers.11.activation",
+    ]
     assert shorten_names(names) == ["…layers.0.activation", "…layers.11.activation"]
 
 
@@ -97,12 +122,18 @@ def test_names_that_differ_in_one_character_stay_apart() -> None:
     assert len(set(shorten_names([a + "x" * 60 + b for a in "ab" for b in "cd"]))) == 4
 
 
-@given(names=st.lists(st.text("ab.", max_size=50), max_size=6), longest=st.integers(1, 30))
+@given(
+    names=st.lists(st.text("ab.", max_size=50), max_size=6), longest=st.integers(1, 30)
+)
 def test_different_names_stay_different(names: list[str], longest: int) -> None:
     shortened = shorten_names(names, longest)
     assert len(shortened) == len(names)
     assert len(set(shortened)) == len(set(names))
-    assert all(len(short) <= len(name) for short, name in zip(shortened, names, strict=True) if "…" not in short)
+    assert all(
+        len(short) <= len(name)
+        for short, name in zip(shortened, names, strict=True)
+        if "…" not in short
+    )
 
 
 def test_items_are_chosen_evenly() -> None:

@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callbacks.measure.histogram import Histogram
-from callbacks.report.record import Record, distribution_record, histograms_in, merge_records, numbers_in
+from callbacks.report.record import (
+    Record,
+    distribution_record,
+    histograms_in,
+    merge_records,
+    numbers_in,
+)
 
 NAN = float("nan")
 TAGS = ["a/x", "b/x", "c/y", "nonfinite/x", "nonfinite/y"]
@@ -39,23 +45,34 @@ def test_records_without_shared_tags_become_one() -> None:
 
 def test_records_of_two_instruments_of_a_class_stay_apart_in_order() -> None:
     records: list[Record] = [{"a/x": 1.0}, {"b/x": 2.0}, {"a/x": 3.0}, {"c/y": 4.0}]
-    assert merge_records(records) == [{"a/x": 1.0, "b/x": 2.0, "c/y": 4.0}, {"a/x": 3.0}]
+    assert merge_records(records) == [
+        {"a/x": 1.0, "b/x": 2.0, "c/y": 4.0},
+        {"a/x": 3.0},
+    ]
 
 
-def test_a_record_goes_into_the_first_that_comes_after_all_it_shares_a_tag_with() -> None:
+def test_a_record_goes_into_the_first_that_comes_after_all_it_shares_a_tag_with() -> (
+    None
+):
     records: list[Record] = [{"a/x": 1.0, "b/x": 1.0}, {"a/x": 2.0}, {"b/x": 3.0}]
     assert merge_records(records) == [records[0], {"a/x": 2.0, "b/x": 3.0}]
 
 
 @pytest.mark.parametrize("counts", [(3.0, 4.0), (4.0, 3.0)])
-def test_the_larger_count_of_nan_and_infinities_is_kept(counts: tuple[float, float]) -> None:
+def test_the_larger_count_of_nan_and_infinities_is_kept(
+    counts: tuple[float, float],
+) -> None:
     first, second = counts
-    merged = merge_records([{"nonfinite/a": first}, {"nonfinite/a": second, "b/a": 1.0}])
+    merged = merge_records(
+        [{"nonfinite/a": first}, {"nonfinite/a": second, "b/a": 1.0}]
+    )
     assert merged == [{"nonfinite/a": 4.0, "b/a": 1.0}]
 
 
 @given(records=st.lists(any_record, max_size=5))
-def test_no_value_is_lost_and_no_record_is_changed(records: list[dict[str, float]]) -> None:
+def test_no_value_is_lost_and_no_record_is_changed(
+    records: list[dict[str, float]],
+) -> None:
     copies = [dict(record) for record in records]
     merged = merge_records(records)
     assert records == copies

@@ -29,7 +29,9 @@ ROOT = Path(__file__).parents[3]
 HISTOGRAM = Histogram.of(torch.randn(100))
 RATIOS = RatioPlot("updates", [0], {"w": [-3.0]})
 PLOTS: dict[str, Plot] = {
-    "activation_distribution": DensityPlot("activations", "activation", [Curve("a", "", HISTOGRAM)]),
+    "activation_distribution": DensityPlot(
+        "activations", "activation", [Curve("a", "", HISTOGRAM)]
+    ),
     "update_ratio": RATIOS,
     "saturation_map/a": MapPlot("saturation", np.zeros((2, 3), dtype=np.uint8)),
 }
@@ -89,7 +91,13 @@ def test_everything_of_a_step_is_one_event(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path)
     reporter = Reporter([logger])
     for step in range(3):
-        reporter.write([distribution_record("activation", "a", HISTOGRAM), {"grad_norm/total": 1.0}], step)
+        reporter.write(
+            [
+                distribution_record("activation", "a", HISTOGRAM),
+                {"grad_norm/total": 1.0},
+            ],
+            step,
+        )
     reporter.close()
     logger.experiment.close()
     files = Path(logger.log_dir).glob("events*")
@@ -169,7 +177,9 @@ def test_the_end_of_a_fit_waits_for_a_limited_time_in_all(png: bytes) -> None:
     reporter = Reporter([logger], drawer, wait_at_end=0.3)
     reporter.draw({"update_ratio": RATIOS}, 0)
     start = time.monotonic()
-    with pytest.warns(RuntimeWarning, match="1 pictures of diagnostics were not drawn in time"):
+    with pytest.warns(
+        RuntimeWarning, match="1 pictures of diagnostics were not drawn in time"
+    ):
         finish_often(reporter)
     assert time.monotonic() - start < 20  # not 30
     assert WAIT_AT_END == 10
@@ -180,7 +190,11 @@ def test_the_end_of_a_fit_waits_for_a_limited_time_in_all(png: bytes) -> None:
 def test_pictures_that_are_drawn_are_written_although_another_hangs(png: bytes) -> None:
     class Hanging(Drawer):
         def draw(self, figure: str, arguments: Mapping[str, Any]) -> bytes:
-            return self.png if figure == "density_figure" else super().draw(figure, arguments)
+            return (
+                self.png
+                if figure == "density_figure"
+                else super().draw(figure, arguments)
+            )
 
     logger, drawer = Images(), Hanging(png)
     reporter = Reporter([logger], drawer, wait_at_end=0.3)
@@ -207,7 +221,9 @@ def test_a_stopped_drawing_process_holds_up_nothing_and_leaves_nothing() -> None
     reporter.close()
     with pytest.raises(ProcessLookupError):
         os.kill(process.pid, 0)
-    assert not any(thread.name == "training-diagnostics" for thread in threading.enumerate())
+    assert not any(
+        thread.name == "training-diagnostics" for thread in threading.enumerate()
+    )
     assert messages == []
 
 
@@ -233,7 +249,9 @@ def test_messages_of_the_drawing_thread_are_warned_of_by_the_training_thread() -
     assert len(messages) == 1
 
 
-def test_without_a_process_there_is_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_process_there_is_one_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     logger = Images()
     reporter = Reporter([logger], wait_at_end=60)
@@ -278,5 +296,11 @@ def test_an_interrupt_leaves_no_process() -> None:
         "    except ProcessLookupError:\n"
         "        print('gone')\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+    )
     assert done.stdout.strip() == "gone", done.stderr

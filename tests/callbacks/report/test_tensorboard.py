@@ -17,7 +17,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from callbacks.measure.histogram import Histogram
 from callbacks.report.drawing import Picture
 from callbacks.report.record import distribution_record
-from callbacks.report.tensorboard import encodable, event_file, picture_summary, record_summary
+from callbacks.report.tensorboard import (
+    encodable,
+    event_file,
+    picture_summary,
+    record_summary,
+)
 
 SURROGATE = chr(0xD800)
 
@@ -44,13 +49,22 @@ def test_a_record_and_a_picture_are_read_back(tmp_path: Path) -> None:
     events = read_back(logger.log_dir)
     (written,) = events.Histograms("activation/net.1")
     value, moments = written.histogram_value, histogram.moments
-    assert (written.step, value.num, value.min, value.max) == (7, 500, moments.low, moments.high)
+    assert (written.step, value.num, value.min, value.max) == (
+        7,
+        500,
+        moments.low,
+        moments.high,
+    )
     assert value.sum == pytest.approx(500 * moments.mean)
     assert value.sum_squares == pytest.approx(moments.norm**2)
     (mean,) = events.Scalars("activation_mean/net.1")
     assert mean.value == pytest.approx(moments.mean, rel=1e-6)
     (picture,) = events.Images("map/net.1")
-    assert (picture.width, picture.height, picture.encoded_image_string) == (3, 2, png())
+    assert (picture.width, picture.height, picture.encoded_image_string) == (
+        3,
+        2,
+        png(),
+    )
 
 
 def test_the_event_file_of_a_closed_writer_opens_again(tmp_path: Path) -> None:
@@ -90,7 +104,11 @@ def test_a_tag_that_has_no_encoding_costs_no_other_value() -> None:
         "b/é": 2.0,
         f"c/{SURROGATE}": Histogram.of(torch.ones(2)),
     }
-    assert [value.tag for value in record_summary(record).value] == ["a/?", "b/é", "c/?"]
+    assert [value.tag for value in record_summary(record).value] == [
+        "a/?",
+        "b/é",
+        "c/?",
+    ]
     assert picture_summary(Picture(f"a/{SURROGATE}", 0, png())).value[0].tag == "a/?"
 
 
@@ -98,10 +116,14 @@ def test_a_tag_that_has_no_encoding_costs_no_other_value() -> None:
 def test_any_tag_can_be_encoded(tag: str) -> None:
     encoded = encodable(tag).encode()
     assert len(encodable(tag)) == len(tag)
-    assert encoded.decode() == tag or any(0xD800 <= ord(character) < 0xE000 for character in tag)
+    assert encoded.decode() == tag or any(
+        0xD800 <= ord(character) < 0xE000 for character in tag
+    )
 
 
-@pytest.mark.parametrize("value", [None, "text", 10**400], ids=["None", "text", "large"])
+@pytest.mark.parametrize(
+    "value", [None, "text", 10**400], ids=["None", "text", "large"]
+)
 def test_a_value_that_is_no_number_costs_no_other_value(value: Any) -> None:
     bad, good = record_summary({"a/x": value, "b/x": 2.0}).value
     assert bad.simple_value != bad.simple_value
@@ -110,6 +132,9 @@ def test_a_value_that_is_no_number_costs_no_other_value(value: Any) -> None:
 
 def test_an_empty_histogram_and_the_largest_values() -> None:
     largest = torch.tensor([1.7e308, -1.7e308, 1e200], dtype=torch.float64)
-    record = {"a/x": Histogram.of(torch.tensor([float("nan")])), "b/x": Histogram.of(largest)}
+    record = {
+        "a/x": Histogram.of(torch.tensor([float("nan")])),
+        "b/x": Histogram.of(largest),
+    }
     (written,) = record_summary(record).value
     assert (written.tag, written.histo.num) == ("b/x", 3)

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import (
+    CSVLogger,
+    MLFlowLogger,
+    TensorBoardLogger,
+    WandbLogger,
+)
 from lightning.pytorch.loggers.logger import DummyLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -80,7 +85,12 @@ class Breaking(Rows):
 
 
 def test_numbers_go_to_all_loggers_and_pictures_to_some(tmp_path: Path) -> None:
-    rows, images, csv, board = Rows(), Images(), CSVLogger(tmp_path), TensorBoardLogger(tmp_path)
+    rows, images, csv, board = (
+        Rows(),
+        Images(),
+        CSVLogger(tmp_path),
+        TensorBoardLogger(tmp_path),
+    )
     writer = Writer([rows, csv, images, board])
     writer.write_record(RECORD, 7)
     writer.write_picture(picture(7))
@@ -91,10 +101,16 @@ def test_numbers_go_to_all_loggers_and_pictures_to_some(tmp_path: Path) -> None:
     board.experiment.close()
     events = EventAccumulator(board.log_dir)
     events.Reload()
-    assert events.Histograms("activation/a")[0].step == events.Images("update_ratio")[0].step == 7
+    assert (
+        events.Histograms("activation/a")[0].step
+        == events.Images("update_ratio")[0].step
+        == 7
+    )
 
 
-@pytest.mark.parametrize(("logger", "takes"), [(Rows(), False), (Images(), True), (DummyLogger(), False)])
+@pytest.mark.parametrize(
+    ("logger", "takes"), [(Rows(), False), (Images(), True), (DummyLogger(), False)]
+)
 def test_takes_pictures(logger: Any, takes: bool) -> None:
     """`fast_dev_run` replaces all loggers by a DummyLogger, which seems to have any method."""
     assert Writer([logger]).takes_pictures == takes
@@ -124,7 +140,9 @@ def test_a_logger_that_fails_at_pictures_keeps_its_numbers() -> None:
     writer = Writer([refusing, images])
     with pytest.warns(RuntimeWarning) as warned:
         write_thrice(writer)
-    assert [str(warning.message).split(" of ")[0] for warning in warned] == ["Refusing gets no more pictures"]
+    assert [str(warning.message).split(" of ")[0] for warning in warned] == [
+        "Refusing gets no more pictures"
+    ]
     assert (len(refusing.rows), len(images.rows), len(images.images)) == (3, 3, 3)
 
 
@@ -134,7 +152,9 @@ def test_a_logger_that_breaks_later_costs_no_other_logger() -> None:
     with pytest.warns(RuntimeWarning) as warned:
         write_thrice(writer)
     assert not writer.takes_pictures
-    assert [str(warning.message).split(" of ")[0] for warning in warned] == ["Breaking gets no more numbers"]
+    assert [str(warning.message).split(" of ")[0] for warning in warned] == [
+        "Breaking gets no more numbers"
+    ]
     assert (len(breaking.rows), len(rows.rows)) == (1, 3)
 
 
@@ -147,7 +167,9 @@ def test_warnings_as_errors_do_not_end_the_training() -> None:
 class TestLoggersOfOthers:
     """The real ones, without a network."""
 
-    def test_weights_and_biases(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_weights_and_biases(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("WANDB_SILENT", "true")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its own
@@ -159,7 +181,9 @@ class TestLoggersOfOthers:
             summary = dict(logger.experiment.summary)
             logger.experiment.finish()
         assert sum(summary["activation/a"]["values"]) == HISTOGRAM.moments.count
-        assert summary["activation/a"]["bins"][0] == pytest.approx(HISTOGRAM.moments.low)
+        assert summary["activation/a"]["bins"][0] == pytest.approx(
+            HISTOGRAM.moments.low
+        )
         assert summary["activation_mean/a"] == 0.5
         assert summary["update_ratio"]["format"] == "png"
 
