@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from torch import nn
@@ -92,6 +93,9 @@ def is_activation(module: nn.Module) -> bool:
     return activation_of_module(module) is not None
 
 
+@lru_cache(
+    maxsize=1024
+)  # asked for every function of torch that a model calls at a due step
 def function_name(function: Callable[..., Any]) -> str | None:
     """Returns the name of an activation function, without the underscore of an in-place variant; None of any other.
 

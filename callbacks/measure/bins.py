@@ -100,12 +100,9 @@ def bins_of_patterns(patterns: Patterns, layout: Layout) -> Patterns:
 def leading_bits(values: NDArray[np.floating]) -> NDArray[np.integer]:
     """Returns the signed patterns of contiguous float32 or float64 values, int16 or int32."""
     if values.dtype == np.float32:
-        upper_half = (
-            values.view(np.int16)[1::2]
-            if np.little_endian
-            else values.view(np.int16)[::2]
+        return (values.view(np.int32) >> LAYOUTS[torch.float32].dropped).astype(
+            np.int16
         )
-        return upper_half >> (16 - 1 - 8 - STEP_BITS)
     return (values.view(np.int64) >> LAYOUTS[torch.float64].dropped).astype(np.int32)
 
 

@@ -89,8 +89,10 @@ class JoinedTensors:
             torch.from_numpy(keys), minlength=number * BINS
         ).numpy()
         filled = np.flatnonzero(counts != 0)
-        boundaries = np.searchsorted(filled, np.arange(number + 1) * BINS)
-        return filled % BINS, counts[filled], boundaries.tolist()
+        offsets = np.arange(number + 1) * BINS
+        boundaries = np.searchsorted(filled, offsets)
+        bins = filled - offsets[:-1].repeat(np.diff(boundaries))
+        return bins, counts[filled], boundaries.tolist()
 
     def histograms(self) -> list[Histogram]:
         """Measures the histogram of each tensor."""

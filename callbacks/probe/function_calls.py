@@ -68,15 +68,12 @@ class FunctionCalls(TorchFunctionMode):
         self._names = {id(layer): name for name, layer in layers.items()} | {
             id(root): ""
         }
-        self._activations = {
-            id(layer) for layer in layers.values() if is_activation(unwrapped(layer))
-        }
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func == ASKS_FOR_GRADIENT and is_in_backward():
+        if self._handles and func == ASKS_FOR_GRADIENT and is_in_backward():
             # By checkpointing, of what it has recomputed and is about to backpropagate: there may be more inside.
             self.guard.safely(self.enter_in_recomputations, args[0])
         name = function_name(func)
@@ -121,12 +118,10 @@ class FunctionCalls(TorchFunctionMode):
         copy. An activation module that is not registered counts as a function of the module that calls it.
         """
         for module in self._modules_on_the_stack():
-            if id(module) in self._names:
-                return (
-                    None if id(module) in self._activations else self._names[id(module)]
-                )
-            if not is_activation(module):
-                return None
+            is_known = id(module) in self._names
+            is_function = is_activation(unwrapped(module))
+            if is_known or not is_function:
+                return self._names[id(module)] if is_known and not is_function else None
         return ""
 
     def _modules_on_the_stack(self) -> Iterator[nn.Module]:

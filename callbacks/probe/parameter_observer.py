@@ -78,15 +78,16 @@ class ParameterObserver:
                 gradients.append((name, gradient))
         self._measure(Quantity.WEIGHT_GRAD, gradients)
 
-    def read_largest_gradients(self, params: Iterable[tuple[str, Tensor]]) -> None:
+    def read_largest_gradients(self, names: Iterable[str]) -> None:
         """Measures the largest element of each gradient as the optimizer took it: after clipping."""
-        for name, param in params:
+        for name in names:
+            gradient = self.plan.model.params[name].grad
             if (
                 Quantity.UPDATE not in self.plan.params.get(name, {})
-                or param.grad is None
+                or gradient is None
             ):
                 continue
-            shard = own_part(param.grad, self.context.rank)
+            shard = own_part(gradient, self.context.rank)
             shard = (
                 shard.coalesce().values()
                 if shard is not None and shard.is_sparse

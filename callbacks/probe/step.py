@@ -1,5 +1,6 @@
 """One due step, from its first batch to the moved parameters."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -111,7 +112,7 @@ class Step:
         self.batches += 1
         if self.context.automatic:
             for optimizer in self._announced:
-                self._after_any_step(optimizer)
+                self.parameter_steps.note_returned(optimizer)
         if self._optimizer_stepped or self.context.automatic:
             return self._optimizer_stepped
         has_moved, self.moved_unseen = self._parameters.have_moved()
@@ -133,6 +134,10 @@ class Step:
         self._parameters.read_rates()
         self._read_scale()
         results = self.accumulator.results()
+        if self.context.automatic and (unmoved := unmoved_in(results)):
+            # Of interest only then, and there until the next batch: Lightning keeps gradients that long.
+            self._parameters.read_largest_gradients(unmoved)
+            results = self.accumulator.results()
         for name, step in self.parameter_steps.steps.items():
             if isinstance(step.rate, Tensor):
                 step.rate = results[Key(Quantity.LEARNING_RATE, name, MOMENTS)].mean
@@ -163,12 +168,20 @@ class Step:
         params = list(self.parameter_steps.params_of(optimizer))
         if params and not self.context.automatic:
             self._optimizer_stepped = True
-        new = [
-            (name, param)
-            for name, param in params
-            if not self.parameter_steps.any_returned([name])
-        ]
+        new = {
+            name for name, _ in params if not self.parameter_steps.any_returned([name])
+        }
         self.parameter_steps.note_returned(optimizer)
         self.accumulator.attempt(
             [], partial(self._parameters.read_largest_gradients, new)
         )
+
+
+def unmoved_in(results: Mapping[Key, Any]) -> set[str]:
+    """Returns the parameters whose update is zero."""
+    updates = (
+        (key.name, change)
+        for key, change in results.items()
+        if key.quantity is Quantity.UPDATE
+    )
+    return {name for name, change in updates if change.low == 0 == change.high}
