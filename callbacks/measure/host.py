@@ -11,13 +11,16 @@ from torch import Tensor
 from .bins import AROUND_ZERO, BINS, LAYOUTS, bins_of_patterns, leading_bits
 from .histogram import Counts, Histogram
 from .moments import Moments
-from .pieces import CANCELLED, plain, widened
+from .pieces import plain, widened
 
 SMALL = 2**15
 """Values of a tensor that is worth joining with others."""
 
 TOGETHER = 2**17
 """Values that are measured together at most, so that the CPU's cache holds them."""
+
+CANCELLED = 1e-7
+"""Below this fraction of the sum of squares in float64, the squared deviations have lost digits to cancellation."""
 
 TENSORS_TOGETHER = 64
 """Tensors that are measured together at most: each needs room for all bins."""
