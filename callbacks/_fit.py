@@ -60,7 +60,6 @@ class Fit:
     def __init__(self, trainer: Trainer, module: LightningModule) -> None:
         self.trainer = ref(trainer)
         self.instruments: list[Subscriber] = []
-        self.model_name = type(module).__name__
         self.probe = Probe(trainer, module)
         self._is_writer = trainer.is_global_zero
         self._reporter = Reporter(trainer.loggers if self._is_writer else [])

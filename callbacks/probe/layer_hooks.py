@@ -20,7 +20,7 @@ Observe = Callable[[str, Any], None]
 """Takes the name of a layer, and its input or output."""
 
 
-def no_call(name: str) -> None:
+def no_hook(*_: Any) -> None:
     """Does nothing."""
 
 
@@ -41,7 +41,7 @@ class LayerHooks:
         observe_output: Observe,
         observe_input: Observe,
         note_call: Callable[[str], None],
-        begin_caller: Callable[[str], None] = no_call,
+        begin_caller: Callable[[str], None] = no_hook,
     ) -> None:
         self.guard, self.note_call, self.begin_caller = guard, note_call, begin_caller
         self.observe_output, self.observe_input = observe_output, observe_input
@@ -156,10 +156,6 @@ class _InputHook(_Hook):
             self.hooks.guard.safely(
                 self.hooks.begin_call, self.name, (arguments, keywords)
             )
-
-
-def no_hook(*_: Any) -> None:
-    """Does nothing."""
 
 
 def _unpickle_no_hook() -> Callable[..., None]:

@@ -45,17 +45,15 @@ def unobservable_modules(
     without; and a hook makes Dynamo compile containers that it leaves alone otherwise. TorchScript has no hooks. A
     module wrapped by `torch.compile` can be observed as a whole, its layers cannot.
     """
-    if (
-        getattr(root, "_compiler_ctx", None) is not None
-    ):  # set by Lightning on a LightningModule compiled as a whole
+    # Set by Lightning on a LightningModule that is compiled as a whole.
+    if getattr(root, "_compiler_ctx", None) is not None:
         return set(root.modules())
     hidden: set[nn.Module] = set()
     for module in modules:
-        if (
-            getattr(module, "_compiled_call_impl", None) is not None
-        ):  # set by `module.compile()`
+        # Set by `module.compile()`, and by `torch.compile(module)`.
+        if getattr(module, "_compiled_call_impl", None) is not None:
             hidden |= set(module.modules())
-        elif hasattr(module, "_orig_mod"):  # set by `torch.compile(module)`
+        elif hasattr(module, "_orig_mod"):
             hidden |= set(module.modules()) - {module}
         elif isinstance(module, torch.jit.ScriptModule):
             hidden.add(module)
