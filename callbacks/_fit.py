@@ -7,10 +7,12 @@ from weakref import WeakKeyDictionary, ref
 from lightning.pytorch import LightningModule, Trainer
 
 from ._messages import warn
+from .probe.length import last_step, step_of
 from .probe.measurements import Measurements
 from .probe.probe import Probe
 from .probe.request import Quantity, Request
 from .probe.schedule import Schedule
+from .report.event_points import select_pictures
 from .report.plots import Plot
 from .report.record import Record
 from .report.reporter import Reporter
@@ -39,7 +41,7 @@ class Subscriber(Protocol):
         ...
 
     def observe(self, measurements: Measurements) -> Record:
-        """Returns what is written of a step."""
+        """Returns what is written to loggers of a step."""
         ...
 
     def plots(self, measurements: Measurements) -> dict[str, Plot]:
@@ -64,7 +66,9 @@ class Fit:
         self._is_writer = trainer.is_global_zero
         self._reporter = Reporter(trainer.loggers if self._is_writer else [])
         self._undrawn: dict[Subscriber, tuple[int, Callable[[], dict[str, Plot]]]] = {}
+        self._pictures = select_pictures()
         self._silent: set[Subscriber] = set()
+        self._last_step: int | None = None
         self._told_of_nonfinite = False
 
     @classmethod
@@ -85,8 +89,14 @@ class Fit:
         return fit
 
     def is_due(self, step: int) -> bool:
-        """True if a step is due for any instrument."""
-        return any(instrument.schedule.is_due(step) for instrument in self.instruments)
+        """True if a step is due for any instrument; the last step of a fit is due for all."""
+        return step == self._last_step or any(
+            instrument.schedule.is_due(step) for instrument in self.instruments
+        )
+
+    def begin_training(self) -> None:
+        """Estimates the last step, once the number of batches is known."""
+        self._estimate_last_step(batches=0)
 
     def observe(
         self, hook: Callable[..., Measurements | None], *arguments: Any
@@ -130,8 +140,14 @@ class Fit:
         return [
             instrument
             for instrument in self.instruments
-            if instrument.schedule.is_due(step) and instrument not in self._silent
+            if (step == self._last_step or instrument.schedule.is_due(step))
+            and instrument not in self._silent
         ]
+
+    def _estimate_last_step(self, batches: int) -> None:
+        if (trainer := self.trainer()) is not None:
+            automatic = self.probe.context.automatic
+            self._last_step = last_step(trainer, automatic, batches)
 
     def _publish(self, measurements: Measurements) -> None:
         self._tell_of_nonfinite(measurements)
@@ -144,6 +160,9 @@ class Fit:
                 records.append(record)
                 self._schedule_plots(instrument, measurements)
         self._reporter.write(records, measurements.step)
+        if not self.probe.context.automatic and (trainer := self.trainer()) is not None:
+            # How many optimizer steps a batch takes shows only now.
+            self._estimate_last_step(batches=step_of(trainer) + 1)
 
     def _schedule_plots(
         self, instrument: Subscriber, measurements: Measurements
@@ -156,7 +175,7 @@ class Fit:
             return instrument.plots(measurements)
 
         self._undrawn[instrument] = measurements.step, plots
-        if instrument.schedule.draws(self._due_step(measurements)):
+        if self._pictures.takes(instrument, measurements.step):
             del self._undrawn[instrument]
             self._draw(instrument, measurements.step, plots)
 

@@ -1,4 +1,4 @@
-"""Instrument: the Lightning callback that all diagnostics are, with their arguments, schedule and `latest`."""
+"""Instrument: the Lightning callback that all diagnostics are, with their arguments, schedule and numbers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,8 +8,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ._fit import Fit
+from ._history import History
 from ._messages import InstrumentError, warn
 from .measure.histogram import Histogram
+from .probe.length import step_of
 from .probe.measurements import Measurements
 from .probe.request import Request
 from .probe.schedule import Schedule
@@ -47,10 +49,12 @@ class Instrument(Callback):
         super().__init__()
         check_patterns("layers", layers)
         check_patterns("params", params)
-        self.schedule = Schedule(every_n_steps, dense_start)
-        self.layers, self.params, self.figures = layers, params, figures
+        self.schedule = Schedule(every_n_steps, check_flag("dense_start", dense_start))
+        self.layers, self.params = layers, params
+        self.figures = check_flag("figures", figures)
         self.latest: dict[str, Number] | None = None
         self.latest_step: int | None = None
+        self.history = History()
         # Lightning asks for the key at every hook of every step.
         self._state_key = f"{type(self).__qualname__}{[every_n_steps, dense_start, layers, params, figures]}"
         self._warn_of_unused({"layers": layers, "params": params})
@@ -73,12 +77,17 @@ class Instrument(Callback):
         """Returns what could not be measured, and what to do; None if nothing is missing, or it was told before."""
         raise NotImplementedError
 
+    def logged(self, record: dict[str, Number]) -> dict[str, Number]:
+        """Returns the part of a record that loggers get; `latest` and `history` have all of the record."""
+        return record
+
     def observe(self, measurements: Measurements) -> dict[str, Number]:
-        """Makes the record of a step, and keeps it as `latest`."""
+        """Makes the record of a step, keeps it as `latest` and in `history`, and returns what loggers get."""
         record = self.record(measurements) | self._count_nonfinite(measurements)
         self._tell_once(self.what_is_missing(measurements))
         self.latest, self.latest_step = record, measurements.step
-        return record
+        self.history.add(measurements.step, record)
+        return self.logged(record)
 
     @property
     def state_key(self) -> str:
@@ -110,12 +119,17 @@ class Instrument(Callback):
             return
         self._reset()
         self.latest = self.latest_step = None
+        self.history = History()
         self._rank = trainer.global_rank
         if (reason := why_unsupported(trainer)) is not None:
             self._warn(f"{type(self).__name__} {reason} It records nothing.")
             return
         self._fit = Fit.join(trainer, pl_module, self)
         self._is_leader = self._fit.instruments[0] is self
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if (fit := self._leads(trainer)) is not None:
+            fit.begin_training()
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -232,12 +246,15 @@ class Instrument(Callback):
             warn(message)
 
 
-def step_of(trainer: Trainer) -> int:
-    """Returns how many training batches have stepped so far, the x that `self.log` uses in the same batch.
+def check_flag(name: str, flag: bool) -> bool:
+    """Returns an argument that is True or False.
 
-    Lightning has no public name for it; `trainer.global_step` counts the steps of every optimizer.
+    Raises:
+        InstrumentError: If it is neither.
     """
-    return trainer.fit_loop.epoch_loop._batches_that_stepped
+    if not isinstance(flag, bool):
+        raise InstrumentError(f"{name} must be True or False, got {flag!r}")
+    return flag
 
 
 def check_threshold(threshold: float) -> float:

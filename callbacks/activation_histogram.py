@@ -30,13 +30,14 @@ class ActivationHistogram(Instrument):
         layers: Shell-style patterns for a layer's name or class name; None = the activation modules and functions
             (at most 64 modules, evenly spread over depth) and, in a model without any, leaf modules with parameters.
         params: Has no use here; giving it says so.
-        figures: Whether to draw the picture: at `every_n_steps` times 0, 1, 4, 16, ..., each 500, and at the end.
+        figures: Whether to draw the picture: at steps 0, 1, 2, 4, ever more rarely, and the last; at most 10.
         threshold: Output of tanh, in (0, 1), beyond which the legend counts it as saturated; of other activations
             where they are as flat as tanh is there.
 
     Attributes:
         latest: Numbers and `Histogram`s of the last due step by tag; None before the first.
         latest_step: That step.
+        history: Numbers of all due steps by tag, each with `steps` and `values`.
 
     Raises:
         ValueError: If an argument makes no sense, at once; if a pattern matches nothing, at the start of fit.

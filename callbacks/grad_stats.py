@@ -2,13 +2,16 @@
 
 import math
 
-from ._instrument import Instrument, Number
+from ._instrument import Instrument, Number, check_flag
 from .measure.histogram import Histogram
 from .measure.statistic import HistogramOf, MomentsOf
 from .probe.measurements import Measurements
 from .probe.request import Quantity, Request, Scope, as_patterns
 from .report.plots import Curve, DensityPlot, Plot
 from .report.record import distribution_record
+
+MEANS = ("activation_grad_mean/", "weight_grad_mean/", "weight_mean/")
+"""Tags of the means, which are near zero in healthy and sick networks alike."""
 
 
 class GradStats(Instrument):
@@ -26,8 +29,8 @@ class GradStats(Instrument):
         - `activation_grad/{layer}`: histogram of the gradient of the loss for the layer's output;
         - `weight_grad/{param}`, `weight/{param}`: histograms of the gradient and of the parameter before the update; a
           frozen parameter once;
-        - `activation_grad_mean/...`, `activation_grad_std/...`, `weight_grad_mean/...`, `weight_grad_std/...`,
-          `weight_mean/...`, `weight_std/...`: over all elements, std with Bessel's correction;
+        - `activation_grad_std/...`, `weight_grad_std/...`, `weight_std/...`: with Bessel's correction;
+        - `activation_grad_mean/...`, `weight_grad_mean/...`, `weight_mean/...`: only with `means=True`;
         - `grad_data_ratio/{param}`: std(gradient) / std(parameter), before the update;
         - `grad_norm/total`: L2 norm of the gradients of all parameters, also those not chosen;
         - `nonfinite/{layer or param}`: number of NaN and Inf, from the first time that there are any; the other numbers
@@ -41,11 +44,13 @@ class GradStats(Instrument):
             (at most 64 modules, evenly spread over depth) and, in a model without any, leaf modules with parameters.
         params: Shell-style patterns for a parameter's name; None = those with two and more axes (at most 64, evenly
             spread over depth).
-        figures: Whether to draw the pictures: at `every_n_steps` times 0, 1, 4, 16, ..., each 500, and at the end.
+        figures: Whether to draw the pictures: at steps 0, 1, 2, 4, ever more rarely, and the last; at most 10.
+        means: Whether loggers get the means of gradients and parameters; `latest` and `history` have them anyway.
 
     Attributes:
         latest: Numbers and `Histogram`s of the last due step by tag; None before the first.
         latest_step: That step.
+        history: Numbers of all due steps by tag, each with `steps` and `values`.
 
     Raises:
         ValueError: If an argument makes no sense, at once; if a pattern matches nothing, at the start of fit.
@@ -74,8 +79,10 @@ class GradStats(Instrument):
         layers: list[str] | None = None,
         params: list[str] | None = None,
         figures: bool = True,
+        means: bool = False,
     ) -> None:
         super().__init__(every_n_steps, dense_start, layers, params, figures)
+        self.means = check_flag("means", means)
         self._activation_grads = Request(
             Quantity.ACTIVATION_GRAD, HistogramOf(), as_patterns(layers)
         )
@@ -114,6 +121,13 @@ class GradStats(Instrument):
                 record[f"grad_data_ratio/{name}"] = ratio
         norm = self._total_norm(measurements)
         return record if norm is None else record | {"grad_norm/total": norm}
+
+    def logged(self, record: dict[str, Number]) -> dict[str, Number]:
+        if self.means:
+            return record
+        return {
+            tag: value for tag, value in record.items() if not tag.startswith(MEANS)
+        }
 
     def plots(self, measurements: Measurements) -> dict[str, Plot]:
         weights = measurements.of(self._weights)

@@ -39,13 +39,14 @@ class SaturationMap(Instrument):
         layers: Shell-style patterns for a layer's name or class name; None = the activation modules (at most 64, evenly
             spread over depth) and functions. A model without any has no map, and one warning says so.
         params: Has no use here; giving it says so.
-        figures: Whether to draw the maps: at `every_n_steps` times 0, 1, 4, 16, ..., each 500, and at the end.
+        figures: Whether to draw the maps: at steps 0, 1, 2, 4, ever more rarely, and the last; at most 10.
         threshold: Output of tanh, in (0, 1), beyond which it counts as saturated.
         unit_dim: Axis of the units; None = the last of an output of up to three axes, axis 1 of four and more.
 
     Attributes:
         latest: Numbers of the last due step by tag; None before the first.
         latest_step: That step.
+        history: Numbers of all due steps by tag, each with `steps` and `values`.
 
     Raises:
         ValueError: If an argument makes no sense, at once; if a pattern matches nothing, at the start of fit.

@@ -39,11 +39,12 @@ class UpdateRatio(Instrument):
         layers: Has no use here; giving it says so.
         params: Shell-style patterns for a parameter's name; None = those with two and more axes (at most 64, evenly
             spread over depth).
-        figures: Whether to draw the picture: at `every_n_steps` times 0, 1, 4, 16, ..., each 500, and at the end.
+        figures: Whether to draw the picture: at steps 0, 1, 2, 4, ever more rarely, and the last; at most 10.
 
     Attributes:
         latest: Numbers of the last due step by tag; None before the first.
         latest_step: That step.
+        history: Numbers of all due steps by tag, each with `steps` and `values`.
         unmoved: Why the last due step has no ratio, by parameter: "no gradient", "zero gradient" (as the optimizer took
             it, after clipping), "no step" (no optimizer of it stepped), "learning rate zero", "skipped by the gradient
             scaler", "rounded to zero" (an update of the size that SGD or Adam makes of this gradient and learning rate

@@ -1,16 +1,13 @@
-"""Schedule: the due steps, dense at the beginning, and the rarer steps of pictures."""
+"""Schedule: the due steps, dense at the beginning."""
 
 from dataclasses import dataclass
 
 from .._messages import InstrumentError
 
-LONGEST_INTERVAL = 500
-"""Multiples of `every_n_steps` between two pictures at most."""
-
 
 @dataclass(frozen=True)
 class Schedule:
-    """Steps at which numbers and pictures are due.
+    """Steps that are observed.
 
     Args:
         every_n_steps: A step is due when it is a multiple of this.
@@ -22,8 +19,6 @@ class Schedule:
     Example:
         >>> [step for step in range(500) if Schedule(100, dense_start=True).is_due(step)]
         [0, 1, 2, 4, 8, 16, 32, 64, 100, 200, 300, 400]
-        >>> [step for step in range(10_000) if Schedule(100, dense_start=True).draws(step)]
-        [0, 100, 400, 1600, 6400]
     """
 
     every_n_steps: int
@@ -37,15 +32,7 @@ class Schedule:
             )
 
     def is_due(self, step: int) -> bool:
-        """True if numbers are due at a step."""
+        """True if a step is due."""
         return step % self.every_n_steps == 0 or (
             self.dense_start and step < self.every_n_steps and step & (step - 1) == 0
         )
-
-    def draws(self, step: int) -> bool:
-        """True if pictures are due: at step 0, at the 1st, 4th, 16th, ... multiple, and at each 500th."""
-        multiple, rest = divmod(step, self.every_n_steps)
-        is_power_of_four = (
-            multiple & (multiple - 1) == 0 and multiple.bit_length() % 2 == 1
-        )
-        return not rest and (is_power_of_four or multiple % LONGEST_INTERVAL == 0)

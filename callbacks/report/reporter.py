@@ -66,7 +66,8 @@ class Reporter:
             self._queue.put(plots, step)
 
     def finish(self) -> None:
-        """Waits for queued pictures, for `wait_at_end` seconds at most, and writes those that are drawn."""
+        """Writes the last numbers and, once they are drawn, pictures; waits `wait_at_end` seconds at most."""
+        self._writer.write_last()
         start = time.monotonic()
         in_time = self._queue.wait(self._wait_left)
         self._wait_left -= time.monotonic() - start
@@ -77,7 +78,8 @@ class Reporter:
             )
 
     def close(self) -> None:
-        """Ends the drawing process and its thread; callable at any time, any number of times."""
+        """Ends the drawing process and its thread, and writes the last numbers; callable any number of times."""
+        self._writer.write_last()
         self._queue.close()
         self._warn()
 

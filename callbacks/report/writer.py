@@ -3,6 +3,7 @@
 import contextlib
 import io
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from .._messages import warn
 from .display_bins import display_bins
 from .drawing import Picture
+from .event_points import EventPoints
 from .record import Record, histograms_in, numbers_in
 from .tensorboard import event_file, picture_summary, record_summary
 
@@ -28,6 +30,7 @@ class Writer:
     def __init__(self, loggers: Sequence[Any] = ()) -> None:
         self._loggers = list(loggers)
         self._picture_loggers = list(loggers)
+        self._event_points = EventPoints()
 
     @property
     def takes_pictures(self) -> bool:
@@ -35,13 +38,24 @@ class Writer:
         return any(map(_takes_pictures, self._picture_loggers))
 
     def write_record(self, record: Record, step: int) -> None:
-        """Writes the numbers and histograms of a step: one event of TensorBoard, one row of other loggers."""
-        self._write(
-            self._loggers, "numbers", lambda logger: _write_record(logger, record, step)
-        )
-        self._picture_loggers = [
-            logger for logger in self._picture_loggers if logger in self._loggers
-        ]
+        """Writes the numbers and histograms of a step: one row of each logger, one event of TensorBoard.
+
+        The event has those values only that TensorBoard can show, see `event_points`.
+        """
+        selected = self._event_points.select(record, step)
+
+        def write(logger: Any) -> None:
+            if (events := event_file(logger)) is None:
+                _write_row(logger, record, step)
+            elif selected:
+                events.add_summary(record_summary(selected), step)
+
+        self._write_numbers(write)
+
+    def write_last(self) -> None:
+        """Writes the last value of each tag to event files that do not have it yet."""
+        for step, record in self._event_points.take_last().items():
+            self._write_numbers(partial(_write_event, record=record, step=step))
 
     def write_picture(self, picture: Picture) -> None:
         """Writes a picture."""
@@ -50,6 +64,12 @@ class Writer:
             "pictures",
             lambda logger: _write_picture(logger, picture),
         )
+
+    def _write_numbers(self, write: Callable[[Any], None]) -> None:
+        self._write(self._loggers, "numbers", write)
+        self._picture_loggers = [
+            logger for logger in self._picture_loggers if logger in self._loggers
+        ]
 
     def _write(
         self, loggers: list[Any], kind: str, write: Callable[[Any], None]
@@ -63,11 +83,12 @@ class Writer:
                 warn(f"{name} gets no more {kind} of diagnostics. {reason}")
 
 
-def _write_record(logger: Any, record: Record, step: int) -> None:
-    events = event_file(logger)
-    if events is not None:
+def _write_event(logger: Any, record: Record, step: int) -> None:
+    if (events := event_file(logger)) is not None:
         events.add_summary(record_summary(record), step)
-        return
+
+
+def _write_row(logger: Any, record: Record, step: int) -> None:
     metrics: dict[str, Any] = dict(numbers_in(record))
     if type(logger).__name__ == "WandbLogger":
         metrics |= _wandb_histograms(record)

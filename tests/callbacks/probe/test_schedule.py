@@ -1,4 +1,4 @@
-"""Tests of the due steps and of the rarer steps of pictures."""
+"""Tests of the due steps."""
 
 import pytest
 
@@ -26,16 +26,6 @@ def test_dense_start_ends_at_every_n_steps() -> None:
 
 def test_every_step() -> None:
     assert all(Schedule(1, dense_start=True).is_due(step) for step in range(50))
-
-
-def test_pictures_become_rare_but_never_end() -> None:
-    drawn = [
-        step
-        for step in range(0, 20_000, 10)
-        if Schedule(10, dense_start=True).draws(step)
-    ]
-    assert drawn == [0, 10, 40, 160, 640, 2560, 5000, 10_000, 10_240, 15_000]
-    assert all(Schedule(10, dense_start=True).is_due(step) for step in drawn)
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, "10", True, None])
