@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
-from lightning.pytorch import LightningModule, Trainer
-
+from ._lightning import LightningModule, Trainer
 from ._messages import warn
 from .probe.length import last_step, step_of
 from .probe.measurements import Measurements

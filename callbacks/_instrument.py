@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
 from ._fit import Fit
 from ._history import History
+from ._lightning import Callback, LightningModule, Trainer, extend_bases
 from ._messages import InstrumentError, warn
 from .measure.histogram import Histogram
 from .probe.length import step_of
@@ -46,6 +46,7 @@ class Instrument(Callback):
         params: list[str] | None = None,
         figures: bool = True,
     ) -> None:
+        extend_bases()
         super().__init__()
         check_patterns("layers", layers)
         check_patterns("params", params)
@@ -100,6 +101,11 @@ class Instrument(Callback):
         copy.__dict__.update(self.__dict__)
         copy._reset()
         return copy.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Makes a copy a callback of the process that it is unpickled in, whose Trainer may be another package's."""
+        extend_bases()
+        self.__dict__.update(state)
 
     def _reset(self) -> None:
         """Forgets what belongs to one fit."""

@@ -3,7 +3,7 @@
 import logging
 import warnings
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
+from ._lightning import MisconfigurationException
 
 log = logging.getLogger(__name__)
 

@@ -76,7 +76,7 @@ def _used_by(function: FunctionType) -> Iterator[Any]:
 def _methods(kind: type) -> Iterator[Any]:
     for base in kind.__mro__:
         if not base.__module__.startswith(
-            ("torch.", "lightning.", "pytorch_lightning.")
+            ("torch.", "lightning.", "pytorch_lightning.", "lightning_fabric.")
         ):
             yield from vars(base).values()
 

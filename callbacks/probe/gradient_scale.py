@@ -3,10 +3,10 @@
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from .._lightning import Trainer
 from ..measure.pieces import widened
 
 

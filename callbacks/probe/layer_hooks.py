@@ -10,11 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils import checkpoint
 from torch.utils.hooks import RemovableHandle
-from torch.utils.module_tracker import ModuleTracker
 
 from .guard import Guard
 
-_TRACKER = ModuleTracker()
+try:
+    from torch.utils.module_tracker import ModuleTracker
+except ImportError:  # torch 2.3
+    _TRACKER = None
+else:
+    _TRACKER = ModuleTracker()
 
 Observe = Callable[[str, Any], None]
 """Takes the name of a layer, and its input or output."""
@@ -163,7 +167,9 @@ def _unpickle_no_hook() -> Callable[..., None]:
 
 
 def is_in_backward() -> bool:
-    """True in the course of a backward pass."""
+    """True in the course of a backward pass; before torch 2.4, PyTorch has no public way to ask."""
+    if _TRACKER is None:
+        return torch._C._current_graph_task_id() != -1
     return _TRACKER.is_bw
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
 from torch import nn
 
+from .._lightning import Trainer
 from .compiled_functions import compiled_functions, owner_of
 
 STRATEGIES = {

@@ -15,13 +15,14 @@ EACH_FILE = pytest.mark.parametrize(
 )
 
 FOLDERS = ("measure", "probe", "report")
-MESSAGES = {"_messages"}
+MESSAGES = {"_messages", "_lightning"}
 SHARED = {"_instrument", "_fit", *MESSAGES, *FOLDERS}
 ALLOWED: dict[str, set[str]] = {
     "measure": set(),
     "probe": {"measure", *MESSAGES},
     "report": {"measure", *MESSAGES},
-    "_messages": set(),
+    "_lightning": set(),
+    "_messages": {"_lightning"},
     "_fit": {*FOLDERS, *MESSAGES},
     "_instrument": {"_fit", *FOLDERS, *MESSAGES},
 }
@@ -29,19 +30,19 @@ ALLOWED: dict[str, set[str]] = {
 
 PACKAGES: dict[str, set[str]] = {
     "measure": {"torch", "numpy"},
-    "probe": {"torch", "numpy", "lightning"},
+    "probe": {"torch", "numpy"},
     "report": {
         "torch",
         "numpy",
-        "lightning",
         "tensorboard",
         "matplotlib",
         "PIL",
         "wandb",
     },
-    "_messages": {"lightning"},
-    "_fit": {"torch", "lightning"},
-    "_instrument": {"torch", "lightning"},
+    "_lightning": {"lightning"},
+    "_messages": set(),
+    "_fit": {"torch"},
+    "_instrument": {"torch"},
 }
 """Other packages that each of them may import; instruments may import torch, too."""
 
