@@ -2,7 +2,7 @@
 
 import math
 
-from lightning.pytorch import Trainer
+from .._lightning import Trainer
 
 
 def step_of(trainer: Trainer) -> int:

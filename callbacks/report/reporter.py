@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from .._messages import warn
@@ -37,6 +38,7 @@ class Reporter:
         most_waiting: int = MOST_WAITING,
     ) -> None:
         self._writer, self._wait_left = Writer(loggers), wait_at_end
+        self._is_drawable: bool | None = None if drawer is None else True
         # Messages of the drawing thread, for the training thread to warn of: filters of warnings are not thread-safe.
         self._messages: deque[str] = deque()
         notify = self._messages.append
@@ -46,8 +48,8 @@ class Reporter:
 
     @property
     def takes_pictures(self) -> bool:
-        """True if there is a logger for pictures; plots need not be made for any other."""
-        return self._writer.takes_pictures
+        """True if there is a logger for pictures, and matplotlib to draw them; else plots need not be made."""
+        return self._writer.takes_pictures and self._can_draw()
 
     def write(self, records: Sequence[Record], step: int) -> None:
         """Writes the records of a step, and the pictures that were drawn meanwhile.
@@ -82,6 +84,17 @@ class Reporter:
         self._writer.write_last()
         self._queue.close()
         self._warn()
+
+    def _can_draw(self) -> bool:
+        """True if matplotlib is installed; warns the first time if it is not."""
+        if self._is_drawable is None:
+            self._is_drawable = find_spec("matplotlib") is not None
+            if not self._is_drawable:
+                warn(
+                    "There are no pictures of diagnostics: matplotlib, which draws them, is not installed. Numbers and "
+                    "histograms are written; figures=False says that no pictures are wanted."
+                )
+        return self._is_drawable
 
     def _write_pictures(self) -> None:
         for picture in self._queue.take():

@@ -1,10 +1,12 @@
 """TensorBoard: one event with all numbers and histograms of a step, and events with pictures.
 
-TensorBoard's messages are imported by the functions that make them: a fit with other loggers need not have them.
+The messages are imported by the functions that make them: a fit with other loggers needs neither TensorBoard nor
+tensorboardX.
 """
 
 import math
 import struct
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..measure.histogram import Histogram
@@ -14,6 +16,9 @@ from .record import Record, histograms_in, numbers_in
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary  # type: ignore[attr-defined]
+
+TENSORBOARD = "tensorboard.compat.proto.summary_pb2"
+"""Module of TensorBoard's messages."""
 
 RGB = 3
 """TensorBoard's number of a color space."""
@@ -31,33 +36,47 @@ def event_file(logger: Any) -> Any | None:
     return None
 
 
-def record_summary(record: Record) -> "Summary":
-    """Returns all numbers and histograms of a step as one message."""
-    from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
+def messages_for(events: Any) -> Any:
+    """Returns the protobuf messages that a writer of event files takes.
 
-    summary = Summary()
+    Lightning writes with tensorboardX where TensorBoard is not installed; tensorboardX has messages of its own.
+    """
+    packages = {base.__module__.split(".")[0] for base in type(events).__mro__}
+    is_own = "tensorboardX" in packages
+    return import_module("tensorboardX.proto.summary_pb2" if is_own else TENSORBOARD)
+
+
+def record_summary(record: Record, messages: Any = None) -> "Summary":
+    """Returns all numbers and histograms of a step as one message.
+
+    Args:
+        record: Numbers and histograms by tag.
+        messages: Module of the messages; None = TensorBoard's.
+    """
+    messages = messages or import_module(TENSORBOARD)
+    summary = messages.Summary()
     for tag, number in numbers_in(record).items():
         summary.value.add(tag=encodable(tag), simple_value=_as_number(number))
     histograms = histograms_in(record)
     bins = display_bins(list(histograms.values()))
     for (tag, histogram), display in zip(histograms.items(), bins, strict=True):
         summary.value.add(
-            tag=encodable(tag), histo=_histogram_message(histogram, display)
+            tag=encodable(tag), histo=_histogram_message(histogram, display, messages)
         )
     return summary
 
 
-def picture_summary(picture: Picture) -> "Summary":
-    """Returns a picture as a message."""
-    from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
-
+def picture_summary(picture: Picture, messages: Any = None) -> "Summary":
+    """Returns a picture as a message of TensorBoard, or of another module of messages."""
+    messages = messages or import_module(TENSORBOARD)
     width, height = struct.unpack(
         ">2I", picture.png[16:24]
     )  # in the header of every PNG
-    image = Summary.Image(
+    image = messages.Summary.Image(
         height=height, width=width, colorspace=RGB, encoded_image_string=picture.png
     )
-    return Summary(value=[Summary.Value(tag=encodable(picture.tag), image=image)])
+    value = messages.Summary.Value(tag=encodable(picture.tag), image=image)
+    return messages.Summary(value=[value])
 
 
 def encodable(tag: str) -> str:
@@ -73,11 +92,11 @@ def _as_number(value: Any) -> float:
         return math.nan
 
 
-def _histogram_message(histogram: Histogram, bins: DisplayBins) -> "HistogramProto":
-    from tensorboard.compat.proto.summary_pb2 import HistogramProto  # type: ignore[attr-defined]
-
+def _histogram_message(
+    histogram: Histogram, bins: DisplayBins, messages: Any
+) -> "HistogramProto":
     moments = histogram.moments
-    return HistogramProto(
+    return messages.HistogramProto(
         min=moments.low,
         max=moments.high,
         num=moments.count,

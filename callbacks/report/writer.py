@@ -7,14 +7,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from .._messages import warn
 from .display_bins import display_bins
 from .drawing import Picture
 from .event_points import EventPoints
 from .record import Record, histograms_in, numbers_in
-from .tensorboard import event_file, picture_summary, record_summary
+from .tensorboard import event_file, messages_for, picture_summary, record_summary
 
 
 class Writer:
@@ -45,10 +44,10 @@ class Writer:
         selected = self._event_points.select(record, step)
 
         def write(logger: Any) -> None:
-            if (events := event_file(logger)) is None:
+            if event_file(logger) is None:
                 _write_row(logger, record, step)
             elif selected:
-                events.add_summary(record_summary(selected), step)
+                _write_event(logger, selected, step)
 
         self._write_numbers(write)
 
@@ -85,7 +84,7 @@ class Writer:
 
 def _write_event(logger: Any, record: Record, step: int) -> None:
     if (events := event_file(logger)) is not None:
-        events.add_summary(record_summary(record), step)
+        events.add_summary(record_summary(record, messages_for(events)), step)
 
 
 def _write_row(logger: Any, record: Record, step: int) -> None:
@@ -98,7 +97,7 @@ def _write_row(logger: Any, record: Record, step: int) -> None:
 def _write_picture(logger: Any, picture: Picture) -> None:
     events = event_file(logger)
     if events is not None:
-        events.add_summary(picture_summary(picture), picture.step)
+        events.add_summary(picture_summary(picture, messages_for(events)), picture.step)
     elif takes_images(logger):
         logger.log_image(picture.tag, [_pixels(picture)], step=picture.step)
     elif stores_images(logger):
@@ -124,6 +123,8 @@ def _wandb_histograms(record: Record) -> dict[str, Any]:
 
 def _pixels(picture: Picture) -> np.ndarray:
     """`(height, width, 3)` uint8."""
+    from PIL import Image  # comes with matplotlib, without which there are no pictures
+
     return np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB"))
 
 
