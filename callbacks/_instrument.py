@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ._fit import Fit
-from ._history import History
 from ._lightning import Callback, LightningModule, Trainer, extend_bases
 from ._messages import InstrumentError, warn
 from .measure.histogram import Histogram
@@ -17,6 +16,7 @@ from .probe.request import Request
 from .probe.schedule import Schedule
 from .probe.selection import check_patterns
 from .probe.support import why_unsupported
+from .report.history import History
 from .report.plots import Plot
 
 Number = float | Histogram

@@ -7,7 +7,7 @@ import pytest
 from fits import ALL, Numbers, Regression, every_step, fit, tanh_net
 
 from callbacks import GradStats, Histogram
-from callbacks._history import FIRST, History
+from callbacks.report.history import FIRST, History
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"

@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from .measure.histogram import Histogram
+from ..measure.histogram import Histogram
 
 MOST_POINTS = 4096
 """Points of a tag that are kept; of more, every second one is dropped."""
