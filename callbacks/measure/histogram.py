@@ -30,6 +30,8 @@ class Histogram:
     Example:
         >>> import torch
         >>> histogram = Histogram.of(torch.tensor([0.0, 0.5, 0.993, 0.9975, 1.0, float("inf")]))
+        >>> histogram
+        Histogram(5 values, mean 0.6981, std 0.4456, from 0 to 1, 1 NaN or Inf)
         >>> histogram.right.tolist(), histogram.counts.tolist()
         ([3.552713678800501e-15, 0.5078125, 1.0, 1.0], [1, 1, 2, 1])
         >>> histogram.zeros, histogram.nonfinite
@@ -40,6 +42,18 @@ class Histogram:
     bins: Counts
     counts: Counts
     zeros: int
+
+    def __repr__(self) -> str:
+        moments = self.moments
+        if not moments.count:
+            return f"Histogram(no finite value, {moments.nonfinite} NaN or Inf)"
+        spread = "" if moments.std is None else f", std {moments.std:.4g}"
+        extremes = f"from {moments.low:.4g} to {moments.high:.4g}"
+        nonfinite = f", {moments.nonfinite} NaN or Inf" if moments.nonfinite else ""
+        return (
+            f"Histogram({moments.count} values, mean {moments.mean:.4g}{spread}, "
+            f"{extremes}{nonfinite})"
+        )
 
     @classmethod
     def of(cls, values: Tensor) -> "Histogram":
