@@ -155,6 +155,6 @@ class DrawingProcess:
 
 
 def _draw_here(figure: str, arguments: Mapping[str, Any]) -> bytes:
-    from .figures import draw  # not before: matplotlib takes half a second to import
+    from .figures import draw, png  # matplotlib takes half a second to import
 
-    return draw(figure, arguments)
+    return png(draw(figure, arguments))

@@ -7,7 +7,7 @@ is the file descriptor of the connection to the process that asks for pictures.
 import io
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -101,32 +101,77 @@ def map_figure(title: str, shades: Sequence[Sequence[int]]) -> Figure:
     return figure
 
 
-FIGURES = {
+def distribution_figure(
+    title: str,
+    axis: str,
+    limits: tuple[float, float],
+    values: Sequence[float],
+    densities: Sequence[float],
+) -> Figure:
+    """Plots the density of one distribution.
+
+    Args:
+        title: Title of the figure.
+        axis: Label of the axis of the values.
+        limits: Lowest and highest value of that axis.
+        values: `(n,)` places on that axis; none where there are no finite values.
+        densities: `(n,)` densities there.
+    """
+    figure, axes = _empty_figure(title, width=0.9)
+    axes.plot(values, densities, color=_color(0, 1), lw=1.4)
+    axes.set(xlabel=axis, ylabel="density", xlim=limits)
+    axes.set_ylim(bottom=0)
+    return figure
+
+
+def series_figure(title: str, steps: Sequence[int], values: Sequence[float]) -> Figure:
+    """Plots a number over steps.
+
+    Args:
+        title: Title of the figure.
+        steps: `(n,)` steps at which the number was measured.
+        values: `(n,)` numbers; NaN where there is none.
+    """
+    figure, axes = _empty_figure(title, width=0.9)
+    marker = "." if len(steps) < MARKED_STEPS else None
+    axes.plot(steps, values, color=_color(0, 1), lw=1.2, marker=marker)
+    axes.set(xlabel="step")
+    return figure
+
+
+FIGURES: dict[str, Callable[..., Figure]] = {
     function.__name__: function
-    for function in (density_figure, ratio_figure, map_figure)
+    for function in (
+        density_figure,
+        distribution_figure,
+        map_figure,
+        ratio_figure,
+        series_figure,
+    )
 }
 
 
-def draw(figure: str, arguments: Mapping[str, Any]) -> bytes:
-    """Returns a figure as PNG.
+def draw(figure: str, arguments: Mapping[str, Any]) -> Figure:
+    """Draws a figure.
 
     Args:
         figure: Name of one of the functions in `FIGURES`.
         arguments: Arguments of that function.
     """
-    return render(FIGURES[figure](**arguments))
-
-
-def render(figure: Figure) -> bytes:
-    """Returns a figure as a PNG with a palette: TensorBoard takes its time for each byte."""
-    for text in figure.findobj(Text):
+    drawn = FIGURES[figure](**arguments)
+    for text in drawn.findobj(Text):
         text.set_usetex(False)  # type: ignore[attr-defined]
+    return drawn
+
+
+def png(figure: Figure) -> bytes:
+    """Returns a figure as a PNG with a palette: TensorBoard takes its time for each byte."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    png = io.BytesIO()
-    image.quantize(COLORS, dither=Image.Dither.NONE).save(png, "png", optimize=True)
-    return png.getvalue()
+    file = io.BytesIO()
+    image.quantize(COLORS, dither=Image.Dither.NONE).save(file, "png", optimize=True)
+    return file.getvalue()
 
 
 def _empty_figure(title: str, width: float) -> tuple[Figure, Axes]:
@@ -175,7 +220,7 @@ def serve(connection: Connection) -> None:
         except EOFError:
             return
         try:
-            answer: bytes | str = draw(*request)
+            answer: bytes | str = png(draw(*request))
         except Exception as error:
             answer = f"{type(error).__name__}: {error}"
         connection.send(answer)

@@ -122,7 +122,69 @@ class MapPlot:
         return {"title": self.title, "shades": self.shades}
 
 
-Plot = DensityPlot | RatioPlot | MapPlot
+@dataclass(frozen=True, slots=True, eq=False)
+class HistogramPlot:
+    """Density of one distribution, with its mean and std in the title.
+
+    Attributes:
+        title: Title of the figure, such as the tag and the step.
+        axis: Label of the axis of the values.
+        histogram: Values of the distribution.
+    """
+
+    figure: ClassVar[str] = "distribution_figure"
+    title: str
+    axis: str
+    histogram: Histogram
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns the arguments of `figures.distribution_figure`."""
+        moments = self.histogram.moments
+        if not moments.count:
+            title = f"{self.title}: no finite values"
+            return {
+                "title": title,
+                "axis": self.axis,
+                "limits": (0.0, 1.0),
+                "values": [],
+                "densities": [],
+            }
+        limits = _axis_limits([self.histogram])
+        values, densities = _density(self.histogram, limits)
+        return {
+            "title": f"{self.title}: mean {moments.mean:+.2g}, std {moments.std or 0:.2g}",
+            "axis": self.axis,
+            "limits": limits,
+            "values": values,
+            "densities": densities,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesPlot:
+    """A number over steps.
+
+    Attributes:
+        title: Title of the figure, such as the tag.
+        steps: `(n,)` steps at which the number was measured.
+        values: `(n,)` numbers, None where there is none.
+    """
+
+    figure: ClassVar[str] = "series_figure"
+    title: str
+    steps: Sequence[int]
+    values: Sequence[float | None]
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns the arguments of `figures.series_figure`."""
+        return {
+            "title": self.title,
+            "steps": list(self.steps),
+            "values": _with_gaps(self.values),
+        }
+
+
+Plot = DensityPlot | RatioPlot | MapPlot | HistogramPlot | SeriesPlot
 
 
 def _axis_limits(histograms: Sequence[Histogram]) -> tuple[float, float]:

@@ -88,7 +88,7 @@ class TestProcess:
     ) -> None:
         drawer = make()
         assert drawer.pid is None
-        assert drawer.draw(*REQUEST) == figures.draw(*REQUEST)
+        assert drawer.draw(*REQUEST) == figures.png(figures.draw(*REQUEST))
         pid = drawer.pid
         drawer.draw(*REQUEST)
         assert drawer.pid == pid  # one for all pictures
@@ -163,7 +163,7 @@ class TestProcess:
         (tmp_path / "matplotlibrc").write_text(
             "text.usetex: True\nfigure.facecolor: black\n"
         )
-        expected = figures.draw(*REQUEST)
+        expected = figures.png(figures.draw(*REQUEST))
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
         path: list[Any] = [Path("no string"), "", *sys.path, str(tmp_path)]

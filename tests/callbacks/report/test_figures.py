@@ -19,14 +19,20 @@ from PIL import Image
 from callbacks.measure.histogram import Histogram
 from callbacks.report import figures
 from callbacks.report.figures import (
-    FIGURES,
-    density_figure,
     draw,
     map_figure,
+    png,
     ratio_figure,
-    render,
 )
-from callbacks.report.plots import Curve, DensityPlot, MapPlot, Plot, RatioPlot
+from callbacks.report.plots import (
+    Curve,
+    DensityPlot,
+    HistogramPlot,
+    MapPlot,
+    Plot,
+    RatioPlot,
+    SeriesPlot,
+)
 
 NAMES = [
     "$_$",
@@ -48,7 +54,7 @@ LINE = ("w", [-2.0, NAN, -3.5])
 
 
 def figure_of(plot: Plot) -> Figure:
-    return FIGURES[plot.figure](**plot.arguments())
+    return draw(plot.figure, plot.arguments())
 
 
 def curve(name: str, remark: str = "mean +0.00") -> Curve:
@@ -89,7 +95,7 @@ def test_a_legend_of_long_names_fits(length: int) -> None:
     densities = DensityPlot("", "", [curve(name, remark) for name in names])
     for plot in (densities, RatioPlot("", [0], {name: [-3.0] for name in names})):
         figure = figure_of(plot)
-        render(figure)
+        png(figure)
         legend = figure.axes[0].get_legend()
         assert legend is not None
         assert legend.get_window_extent().x1 <= figure.bbox.x1
@@ -118,8 +124,8 @@ def test_saturated_is_white_units_across_examples_down() -> None:
 
 def test_shades_are_seen_in_the_png() -> None:
     shades = np.array([[0, 128, 255]], dtype=np.uint8).repeat(5, 0)
-    png = draw("map_figure", MapPlot("", shades).arguments())
-    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("L"))
+    picture = png(figure_of(MapPlot("", shades)))
+    pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("L"))
     row = pixels[180, 80:895]
     assert row[[0, 400, -1]].tolist() == pytest.approx([0, 128, 255], abs=4)
 
@@ -130,14 +136,14 @@ def test_a_picture_is_a_palette_png_of_one_size() -> None:
         RatioPlot("", [0], {"w": [-3.0]}),
         DensityPlot("", "", []),
     ):
-        image = Image.open(io.BytesIO(render(figure_of(plot))))
+        image = Image.open(io.BytesIO(png(figure_of(plot))))
         assert (image.format, image.mode, image.size) == ("PNG", "P", (920, 360))
 
 
 @pytest.mark.parametrize("values", [[0.0] * 5, [1.0], [1e30, -1e30]])
 def test_values_without_spread_are_drawn(values: list[float]) -> None:
     plot = DensityPlot("", "", [Curve("a", "", Histogram.of(torch.tensor(values)))])
-    assert render(figure_of(plot))[:4] == b"\x89PNG"
+    assert png(figure_of(plot))[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize("use_tex", [False, True])
@@ -149,10 +155,15 @@ def test_any_name_is_drawn_as_it_is(use_tex: bool) -> None:
         warnings.filterwarnings(
             "ignore", "Glyph"
         )  # of a character that no font here has
-        figure = density_figure(
-            "saturation of $_$", "activation", (0, 1), lines, len(lines)
-        )
-        assert render(figure)[:4] == b"\x89PNG"
+        arguments = {
+            "title": "saturation of $_$",
+            "axis": "activation",
+            "limits": (0, 1),
+            "lines": lines,
+            "total": len(lines),
+        }
+        figure = draw("density_figure", arguments)
+        assert png(figure)[:4] == b"\x89PNG"
     expected = [name.encode(errors="replace").decode() for name in NAMES]
     assert legend_of(figure) == expected
     texts = [
@@ -174,11 +185,11 @@ def test_any_name_is_drawn_as_it_is(use_tex: bool) -> None:
 def test_random_names_are_drawn(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of characters that no font here has
-        assert draw("ratio_figure", RatioPlot(name, [0], {name: [-3.0]}).arguments())
+        assert png(figure_of(RatioPlot(name, [0], {name: [-3.0]})))
 
 
 def test_no_state_of_pyplot_is_touched() -> None:
-    assert render(figure_of(DensityPlot("", "", [curve("a")])))
+    assert png(figure_of(DensityPlot("", "", [curve("a")])))
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         assert not pyplot.get_fignums()
 
@@ -191,3 +202,25 @@ def test_nothing_of_the_package_is_needed_to_draw() -> None:
         check=True,
         cwd=Path(figures.__file__).parents[2],
     )
+
+
+def test_one_distribution_has_its_mean_and_std_in_the_title() -> None:
+    histogram = Histogram.of(torch.tensor([1.0, 2.0, 3.0]))
+    (axes,) = figure_of(HistogramPlot("weight/a at step 3", "weight", histogram)).axes
+    assert axes.get_title() == "weight/a at step 3: mean +2, std 1"
+    assert axes.get_xlabel() == "weight"
+    assert len(axes.lines[0].get_xdata()) > 2  # type: ignore[arg-type]
+
+
+def test_a_distribution_without_finite_values_says_so() -> None:
+    plot = HistogramPlot("a", "weight", Histogram.of(torch.tensor([NAN])))
+    (axes,) = figure_of(plot).axes
+    assert axes.get_title() == "a: no finite values"
+    assert png(figure_of(plot))
+
+
+def test_a_series_has_its_gaps() -> None:
+    (axes,) = figure_of(SeriesPlot("loss", [0, 1, 4], [1.0, None, 3.0])).axes
+    assert list(axes.lines[0].get_xdata()) == [0, 1, 4]  # type: ignore[arg-type]
+    assert [y != y for y in axes.lines[0].get_ydata()] == [False, True, False]  # type: ignore[union-attr]
+    assert axes.get_title() == "loss"
