@@ -1,7 +1,8 @@
 """Instrument: the Lightning callback that all diagnostics are, with their arguments, schedule and numbers."""
 
+import contextlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -17,7 +18,11 @@ from .probe.schedule import Schedule
 from .probe.selection import check_patterns
 from .probe.support import why_unsupported
 from .report.history import History
+from .report.notebook import draw_plot, plot_of
 from .report.plots import Plot
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Number = float | Histogram
 
@@ -58,6 +63,7 @@ class Instrument(Callback):
         self.history = History()
         # Lightning asks for the key at every hook of every step.
         self._state_key = f"{type(self).__qualname__}{[every_n_steps, dense_start, layers, params, figures]}"
+        self._last_plots: dict[str, Plot] = {}
         self._warn_of_unused({"layers": layers, "params": params})
         self._reset()
 
@@ -87,8 +93,30 @@ class Instrument(Callback):
         record = self.record(measurements) | self._count_nonfinite(measurements)
         self._tell_once(self.what_is_missing(measurements))
         self.latest, self.latest_step = record, measurements.step
+        self._measurements = measurements
         self.history.add(measurements.step, record)
         return self.logged(record)
+
+    def figure(self, tag: str) -> "Figure":
+        """Draws what a tag shows, for a notebook or a script.
+
+        Args:
+            tag: Tag of a picture or a histogram, of the last due step, or of a number, over all due steps.
+
+        Returns:
+            A `matplotlib.figure.Figure`, which has nothing to do with pyplot: `figure.savefig("file.png")`.
+
+        Raises:
+            ValueError: If there is nothing of that tag, with a list of what there is; or without matplotlib.
+        """
+        plot = plot_of(
+            tag,
+            self._current_plots(),
+            self.latest or {},
+            self.latest_step,
+            self.history,
+        )
+        return draw_plot(plot)
 
     @property
     def state_key(self) -> str:
@@ -114,6 +142,7 @@ class Instrument(Callback):
         self._rank = 0
         self._told_of_missing = False
         self._with_nonfinite: set[str] = set()
+        self._measurements: Measurements | None = None
 
     # Lightning's hooks.
 
@@ -125,7 +154,7 @@ class Instrument(Callback):
             return
         self._reset()
         self.latest = self.latest_step = None
-        self.history = History()
+        self.history, self._last_plots = History(), {}
         self._rank = trainer.global_rank
         if (reason := why_unsupported(trainer)) is not None:
             self._warn(f"{type(self).__name__} {reason} It records nothing.")
@@ -217,7 +246,16 @@ class Instrument(Callback):
             return
         if self._fit is not None:
             self._fit.close()
+        # Plots are kept, and not the measurements, which would keep the model in memory.
+        with contextlib.suppress(Exception):
+            self._last_plots = self._current_plots()
         self._reset()
+
+    def _current_plots(self) -> dict[str, Plot]:
+        """Returns the plots of the last due step."""
+        if self._measurements is None:
+            return self._last_plots
+        return self.plots(self._measurements)
 
     def _count_nonfinite(self, measurements: Measurements) -> dict[str, Number]:
         """Counts NaN and Inf by layer or parameter, of those that have ever had one.

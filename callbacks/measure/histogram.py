@@ -1,8 +1,10 @@
 """Histogram: counts of values in the fixed bins of `bins`."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -42,6 +44,9 @@ class Histogram:
     bins: Counts
     counts: Counts
     zeros: int
+
+    drawing: ClassVar[Callable[["Histogram"], Any]]
+    """Draws a histogram; set by the part of the package that knows matplotlib."""
 
     def __repr__(self) -> str:
         moments = self.moments
@@ -116,6 +121,14 @@ class Histogram:
         return Histogram.from_counts(
             self.moments + other.moments, counts, self.zeros + other.zeros
         )
+
+    def plot(self) -> Any:
+        """Draws the density of the values, as a `matplotlib.figure.Figure`, which a notebook shows.
+
+        Raises:
+            ValueError: If matplotlib is not installed.
+        """
+        return type(self).drawing(self)
 
     def count_between(self, limits: ArrayLike) -> Floats:
         """Counts into other bins, with the values of a bin taken as evenly distributed over it.

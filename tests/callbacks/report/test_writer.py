@@ -50,6 +50,15 @@ class Rows:
         self.rows.append((step, metrics))
 
 
+def test_a_logger_that_is_no_tensorboard_gets_every_step(tmp_path: Path) -> None:
+    rows, board = Rows(), TensorBoardLogger(tmp_path)
+    writer = Writer([board, rows])
+    for step in range(1000):
+        writer.write_record({"a/x": float(step)}, step)
+    writer.write_last()
+    assert rows.rows == [(step, {"a/x": float(step)}) for step in range(1000)]
+
+
 class Images(Rows):
     """A logger that takes pictures, too."""
 
