@@ -1,0 +1,71 @@
+"""Tests that the README of the callbacks says what the callbacks do."""
+
+import inspect
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from fits import ALL, Regression, every_step, fit, tanh_net
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "callbacks" / "README.md").read_text()
+
+
+def section(title: str) -> str:
+    found = re.search(rf"## {title}\n(.*?)(?=\n## |\Z)", README, re.DOTALL)
+    assert found
+    return found[1]
+
+
+def first_cells(title: str) -> list[str]:
+    """Returns the first cells of the rows of a section's table."""
+    rows = re.findall(r"^\| (.*?) \|", section(title), re.MULTILINE)
+    return rows[1:]
+
+
+def test_lists_every_argument_with_its_default() -> None:
+    listed = dict(
+        re.findall(r"^\| `(\w+)` \| (\S+) \|", section("Arguments"), re.MULTILINE)
+    )
+    arguments: dict[str, str] = {}
+    for kind in ALL:
+        for name, parameter in inspect.signature(kind).parameters.items():
+            arguments[name] = str(parameter.default)
+    assert listed == arguments
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_lists_every_tag() -> None:
+    cells = " ".join(first_cells("What is written"))
+    listed = {tag.split("/")[0] for tag in re.findall(r"`([\w/{}. ]+)`", cells)}
+    instruments = every_step()
+    fit(lambda: Regression(tanh_net()), instruments, max_steps=2)
+    written = {"nonfinite"}
+    for instrument in instruments:
+        written |= set(instrument.logged(instrument.latest))  # type: ignore[attr-defined]
+        written |= set(instrument._last_plots)  # type: ignore[attr-defined]
+    assert listed == {tag.split("/")[0] for tag in written}
+
+
+def test_reads_no_other_tags() -> None:
+    tags = " ".join(first_cells("What is written"))
+    for cell in first_cells("How to read it"):
+        for tag in re.findall(r"`([\w/]+)`", cell):
+            assert tag in tags
+
+
+def test_quotes_messages_as_they_are() -> None:
+    code = "".join(path.read_text() for path in ROOT.glob("callbacks/**/*.py"))
+    code = re.sub(r'"\s*\n\s*f?"', "", code)  # strings over several lines
+    quotes = re.findall(r'"([^"`]+)"', " ".join(first_cells("Troubleshooting")))
+    assert len(quotes) >= 3
+    for quote in quotes:
+        for part in re.split(r" ?\.\.\. ?", quote):
+            assert part in code, part
+
+
+def test_names_the_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"Version {project['version']}," in README
+    assert f"## {project['version']}\n" in (ROOT / "CHANGELOG.md").read_text()
