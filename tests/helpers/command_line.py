@@ -2,9 +2,11 @@
 
 import contextlib
 import io
+import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -40,11 +42,22 @@ def run_in_subprocess(folder: Path, *arguments: str) -> Result:
     return Result(process.returncode, process.stdout, process.stderr)
 
 
+@contextlib.contextmanager
+def working_directory(folder: Path) -> Iterator[None]:
+    """The same as `contextlib.chdir`, which came with Python 3.11."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
 def run_in_process(folder: Path, *arguments: str) -> Result:
     """Runs train.py in this process, which saves the seconds of importing PyTorch."""
     code: int | str | None = 0
     with (
-        contextlib.chdir(folder),
+        working_directory(folder),
         mock.patch.object(sys, "argv", ["train.py", *arguments]),
         contextlib.redirect_stdout(io.StringIO()) as out,
         contextlib.redirect_stderr(io.StringIO()) as err,
