@@ -24,6 +24,7 @@ PEERS = ["ours, all four", "add_histogram (bolts)", "wandb.watch", "the lecture'
             ["training_speed.py", "--rounds=1", "--steps=30", "--pieces"],
             ["raw loop", "our fit", "manual optimization"],
         ),
+        (["import_time.py", "--rounds=1"], ["import lightning.pytorch", "callbacks"]),
         (
             ["growth.py", "--rounds=1", "--steps=1", "--networks", "layers x 2"],
             ["layers x 2"],

@@ -1,6 +1,7 @@
 """Tests of the imports among the folders of callbacks, and from these to other packages."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -187,6 +188,27 @@ def test_nothing_imports_the_installed_name() -> None:
                 for module in modules
                 if module.startswith("makemore_lightning.callbacks")
             ], path
+
+
+IMPORT_PROGRAM = """
+import sys
+import lightning.pytorch
+before = set(sys.modules)
+import callbacks
+added = {name.split(".")[0] for name in set(sys.modules) - before}
+print(*sorted(added - set(sys.stdlib_module_names)))
+"""
+
+
+def test_importing_callbacks_imports_no_other_package() -> None:
+    """Not even matplotlib or TensorBoard, which would take as long to import as half of Lightning."""
+    process = subprocess.run(
+        [sys.executable, "-c", IMPORT_PROGRAM],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert process.stdout.split() == ["callbacks"], process.stderr
 
 
 def test_every_folder_is_listed() -> None:
