@@ -2,9 +2,19 @@
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+
+NEEDS_OLD_NAME = pytest.mark.skipif(
+    find_spec("pytorch_lightning") is None, reason="pytorch_lightning is not installed"
+)
+NEEDS_NEW_NAME = pytest.mark.skipif(
+    find_spec("lightning") is None, reason="lightning is not installed"
+)
 
 FIT = """
 def fit(package):
@@ -82,16 +92,20 @@ def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@NEEDS_OLD_NAME
 def test_pytorch_lightning_alone(tmp_path: Path) -> None:
     process = run(ONLY_THE_OLD_NAME, tmp_path)
     assert process.returncode == 0, process.stderr
 
 
+@NEEDS_OLD_NAME
 def test_takes_the_package_in_use_of_two_that_are_installed(tmp_path: Path) -> None:
     process = run(OLD_NAME_IN_USE, tmp_path)
     assert process.returncode == 0, process.stderr
 
 
+@NEEDS_OLD_NAME
+@NEEDS_NEW_NAME
 def test_follows_a_package_that_is_imported_later(tmp_path: Path) -> None:
     """Before Lightning 2.6, a Trainer raised "Expected a parent" of the other package's callbacks."""
     process = run(CALLBACKS_FIRST, tmp_path)
