@@ -1,6 +1,7 @@
 """Callback that saves the most recent state of a run, to resume from after any kind of stop."""
 
 import logging
+import math
 import signal
 import threading
 from pathlib import Path
@@ -17,9 +18,10 @@ log = logging.getLogger(__name__)
 class LastCheckpoint(Checkpoint):
     """Saves `checkpoints/last.ckpt` in the log folder; a run resumed from the file is bit-equal to one without stop.
 
-    Saved after each validation, at the end, and on SIGINT (Ctrl-C) or SIGTERM. On one process, a signal ends the run
-    after the current batch, with exit code 130 or 143; a second signal ends it at once. In that case, as after
-    `kill -9`, the file is the one of the last validation. The file is replaced atomically: it is never incomplete.
+    Saved one step after each validation, at the end, and on SIGINT (Ctrl-C) or SIGTERM. On one process, a signal ends
+    the run after the current batch and a validation, with exit code 130 or 143; a second signal ends it at once. In
+    that case, as after `kill -9`, the file is the one of the last validation. The file is replaced atomically: it is
+    never incomplete.
     (`ModelCheckpoint(save_last=True)` saves only if the monitored metric improved.)
 
     Belongs after `ModelCheckpoint` in the list of callbacks, so that the file includes the state of `ModelCheckpoint`.
@@ -33,6 +35,9 @@ class LastCheckpoint(Checkpoint):
         super().__init__()
         self._step = 0
         self._saved_step: int | None = None
+        self._last_step: float = math.inf
+        self._is_due = False
+        self._loops: tuple[int, dict[str, Any]] | None = None
         self._stop_signal: int | None = None
         self._handlers: dict[int, Any] = {}
 
@@ -49,7 +54,9 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._step = trainer.global_step
-        self._saved_step = self._stop_signal = None
+        self._last_step = trainer.estimated_stepping_batches
+        self._saved_step = self._stop_signal = self._loops = None
+        self._is_due = False
         # Several ranks must stop at the same batch, which Lightning's own handlers ensure.
         # Python can set signal handlers in the main thread only.
         if (
@@ -70,17 +77,32 @@ class LastCheckpoint(Checkpoint):
         previous, self._step = self._step, trainer.global_step
         if self._step == previous:
             return  # gradients are still being accumulated
-        # Not in `on_train_end` or `on_exception`: a run resumed from a checkpoint of these hooks is not bit-equal.
-        if self._stop_signal is not None or self._step == trainer.max_steps:
+        is_last = self._stop_signal is not None or self._step >= self._last_step
+        # Not in a later hook: a run resumed from a checkpoint of the validation counts its steps anew if no validation
+        # is due at that step, and from one of `on_train_end` or `on_exception` it is not bit-equal.
+        if self._is_due or is_last or trainer.should_stop:
+            self._is_due = False
             self._save(trainer)
         if self._stop_signal is not None:
-            # Lightning's handler ends the run, after the validation of this step if one is due.
+            # Lightning's handler ends the run, after the validation of a fit that is to stop.
             self._restore_handlers()
+            trainer.should_stop = True
             signal.raise_signal(signal.SIGTERM)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._save(trainer)
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        self._is_due = True
+        if trainer.global_step == self._saved_step:
+            self._save(trainer)  # again, with the state of ModelCheckpoint
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        # The first checkpoint of a step is that of the end of its batch, the only one to resume from.
+        if self._loops is None or self._loops[0] != trainer.global_step:
+            self._loops = trainer.global_step, checkpoint["loops"]
+        checkpoint["loops"] = self._loops[1]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore_handlers()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -75,6 +75,7 @@ class Run:
         self.folder, self.names = folder, names
         self.sampling = arguments.pop("sampling", "replacement")
         self.val_check_interval = arguments.pop("val_check_interval", 7)
+        self.callbacks = arguments.pop("callbacks", [])
         self.arguments = arguments
 
     def fit(
@@ -89,7 +90,7 @@ class Run:
             accelerator="cpu",
             max_steps=steps,
             logger=CSVLogger(self.folder, name="run", version="v"),
-            callbacks=[LastCheckpoint(), record],
+            callbacks=[*self.callbacks, LastCheckpoint(), record],
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -126,7 +127,9 @@ def assert_same_end(
     assert record.batches == [
         batch for batch in expected.batches if batch[0] >= from_step
     ]
-    before = [point for point in stopped.validations if point[0] <= from_step]
+    # A stopped run is validated once more.
+    regular = [point for point in stopped.validations if point in expected.validations]
+    before = [point for point in regular if point[0] <= from_step]
     assert before + record.validations == expected.validations
 
 
@@ -184,11 +187,12 @@ def test_crash(
     run, record = Run(tmp_path / "stopped", few_names, **options), Record(stop_at)
     with pytest.raises(CrashError):
         run.fit(record=record)
-    last_validation = stop_at // val_check_interval * val_check_interval
+    # The file is saved one step after a validation.
+    last_validation = (stop_at - 1) // val_check_interval * val_check_interval
     if last_validation == 0:
         assert not run.last.exists()
         return
-    assert_same_end(uninterrupted, record, run.fit(resume=True), last_validation)
+    assert_same_end(uninterrupted, record, run.fit(resume=True), last_validation + 1)
 
 
 @SAMPLING
@@ -199,10 +203,43 @@ def test_a_finished_run_resumes_with_more_steps(
     uninterrupted = Run(tmp_path / "uninterrupted", few_names, sampling=sampling).fit()
     run = Run(tmp_path / "short", few_names, sampling=sampling)
     _, record = run.fit(steps)
-    record.validations = [
-        point for point in record.validations if point in uninterrupted[1].validations
-    ]
     assert_same_end(uninterrupted, record, run.fit(resume=True), steps)
+
+
+class StepAxis(Callback):
+    """Records the step that Lightning gives to metrics, which a logger draws on its horizontal axis."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[int, int]] = []
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        steps = trainer.fit_loop.epoch_loop._batches_that_stepped
+        self.points.append((trainer.global_step, steps))
+
+
+@pytest.mark.parametrize("steps", [5, 7, 11, 14])
+def test_another_length_keeps_the_step_axis(
+    tmp_path: Path, few_names: Path, steps: int
+) -> None:
+    """A validation was due at the end of the first run, and is not due at that step in the second."""
+    Run(tmp_path, few_names, val_check_interval=steps).fit(steps)
+    axis = StepAxis()
+    run = Run(tmp_path, few_names, val_check_interval=100, callbacks=[axis])
+    run.fit(20, resume=True)
+    assert axis.points == [(step, step) for step in range(steps, 20)]
+
+
+def test_the_file_knows_the_last_validation(tmp_path: Path, few_names: Path) -> None:
+    best = ModelCheckpoint(monitor="val/loss", filename="best")
+    run = Run(tmp_path, few_names, val_check_interval=100, callbacks=[best])
+    _, record = run.fit(12)
+    states = torch.load(run.last, weights_only=True)["callbacks"]
+    (score,) = [
+        state["best_model_score"]
+        for name, state in states.items()
+        if "best" in state.get("best_model_path", "")
+    ]
+    assert score == pytest.approx(record.validations[-1][1])
 
 
 def test_signal_during_gradient_accumulation(tmp_path: Path, few_names: Path) -> None:
@@ -237,7 +274,7 @@ def test_an_exception_does_not_overwrite_the_file(
     run = Run(tmp_path, few_names)
     with pytest.raises(CrashError):
         run.fit(record=Record(17))
-    assert torch.load(run.last, weights_only=True)["global_step"] == 14
+    assert torch.load(run.last, weights_only=True)["global_step"] == 15
 
 
 def test_a_second_signal_ends_the_run_at_once(few_names: Path) -> None:
