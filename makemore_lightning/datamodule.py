@@ -85,6 +85,7 @@ class NamesDataModule(LightningDataModule):
         self.splits: dict[Split, NameList] = {}
         self.vocabulary: Vocabulary
         self._generator: torch.Generator | None = None
+        self._windows: dict[tuple[Split, Vocabulary], Windows] = {}
 
     def prepare_data(self) -> None:
         """Downloads makemore's file if it is configured and not in the cache."""
@@ -94,6 +95,7 @@ class NamesDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Reads the names, splits them, and collects their characters in a vocabulary."""
         self._generator = None  # every fit starts a new stream of random numbers
+        self._windows = {}
         name_list = name_files.read(name_files.locate(self.names, self.makemore_url))
         if self.unique:
             name_list = name_list.unique()
@@ -106,7 +108,12 @@ class NamesDataModule(LightningDataModule):
         Raises:
             InputError: If a name has a character that `vocabulary` lacks; the message names the file and the line.
         """
-        name_list = self.splits[split]
+        key = (split, self.vocabulary)
+        if key not in self._windows:
+            self._windows[key] = self._encode(self.splits[split])
+        return self._windows[key]
+
+    def _encode(self, name_list: NameList) -> Windows:
         encoded = []
         for name, line in zip(name_list.names, name_list.lines, strict=True):
             try:
