@@ -8,14 +8,11 @@ Each lesson runs its config, unchanged, through the command line of train.py.
 """
 
 import argparse
-import copy
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.table import Table
@@ -25,7 +22,6 @@ sys.path.insert(0, str(ROOT))
 
 # The configs name the classes of callbacks, which must have been imported.
 import callbacks  # noqa: E402, F401
-from makemore_lightning import MakemoreModule  # noqa: E402
 from makemore_lightning.cli import MakemoreCLI, make_cli  # noqa: E402
 from makemore_lightning.datamodule import Split  # noqa: E402
 
@@ -43,7 +39,7 @@ class Losses(NamedTuple):
     """Cross entropies in nats."""
 
     at_init: float
-    """All training rows, before any update."""
+    """All training rows, before any update: the "initial loss" that `fit` prints."""
     first_batch: float
     """The first batch, before any update: the notes' loss at initialization."""
     train: float
@@ -52,19 +48,10 @@ class Losses(NamedTuple):
     """All validation rows, after training."""
 
 
-class LossAtInitialization(Callback):
-    """Records the two losses before the first update."""
+class FirstBatch(Callback):
+    """Records the loss of the first batch."""
 
-    at_init: float
-    first_batch: float
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, MakemoreModule)
-        contexts, targets = trainer.datamodule.windows("train")  # type: ignore[attr-defined]
-        # A copy, because a forward pass in training mode changes the running statistics of BatchNorm.
-        network = copy.deepcopy(pl_module.network)
-        with torch.no_grad():
-            self.at_init = float(F.cross_entropy(network(contexts), targets))
+    loss: float
 
     def on_train_batch_end(
         self,
@@ -75,12 +62,12 @@ class LossAtInitialization(Callback):
         batch_idx: int,
     ) -> None:
         if trainer.global_step == 1:
-            self.first_batch = float(outputs["loss"])
+            self.loss = float(outputs["loss"])
 
 
 def train_lesson(lesson: str, names: str, steps: int | None, folder: str) -> Losses:
     """Trains one config and evaluates the network on all rows of train and val."""
-    initial = LossAtInitialization()
+    first_batch = FirstBatch()
     arguments = [
         "fit",
         f"--config={ROOT / 'configs' / lesson}.yaml",
@@ -93,10 +80,11 @@ def train_lesson(lesson: str, names: str, steps: int | None, folder: str) -> Los
     arguments += ["--trainer.enable_model_summary=false"]
     if steps is not None:
         arguments.append(f"--trainer.max_steps={steps}")
-    cli = make_cli(arguments, callbacks=[initial])
+    cli = make_cli(arguments, callbacks=[first_batch])
+    assert cli.model.initial_loss is not None
     return Losses(
-        initial.at_init,
-        initial.first_batch,
+        cli.model.initial_loss,
+        first_batch.loss,
         evaluate(cli, "train"),
         evaluate(cli, "val"),
     )

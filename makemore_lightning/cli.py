@@ -35,6 +35,9 @@ from makemore_lightning.sampling import SampleRequest
 DEFAULT_SEED = 2147483647
 """The seed of the notes."""
 
+VALIDATIONS = 10
+"""Validations of a run whose config leaves their interval open, besides the one before the first step."""
+
 
 class MakemoreCLI(LightningCLI):
     """LightningCLI with a CPU thread count, a step progress bar, resuming of runs, and sampling in `predict`."""
@@ -87,10 +90,6 @@ class MakemoreCLI(LightningCLI):
             trained_data = checkpoint.get("datamodule_hyper_parameters", {})
             refuse_other_arguments("data", vars(arguments.data), trained_data)
             self._continue_logging(checkpoint)
-        if arguments.trainer.logger is False:
-            arguments.trainer.callbacks = without_logger_callbacks(
-                arguments.trainer.callbacks
-            )
 
     def _continue_logging(self, checkpoint: Checkpoint) -> None:
         logger = self.arguments.trainer.logger
@@ -119,7 +118,10 @@ class MakemoreCLI(LightningCLI):
             self.trainer_defaults["callbacks"].append(StepProgress())
         if trainer.profiler is None:
             kwargs["profiler"] = NullProfiler()
-        return super().instantiate_trainer(**validation_schedule(trainer), **kwargs)
+        interval = trainer.val_check_interval
+        if interval is None:
+            self.model.validations = VALIDATIONS
+        return super().instantiate_trainer(**validation_arguments(interval), **kwargs)
 
     def before_fit(self) -> None:
         # Written here because SaveConfigCallback would add a hook to every step. A resumed run keeps its first config.
@@ -156,31 +158,21 @@ class MakemoreCLI(LightningCLI):
         print(f"Saved to {path}", file=sys.stderr)
 
 
-def without_logger_callbacks(callbacks: list[Any] | None) -> list[Any]:
-    """Returns the configured callbacks without LearningRateMonitor, which raises if the Trainer has no logger."""
-    return [
-        callback
-        for callback in callbacks or []
-        if "LearningRateMonitor" not in str(callback.class_path)
-    ]
-
-
-def validation_schedule(trainer: Any) -> dict[str, Any]:
-    """Shortens the validation interval to the length of the run, so that every run ends with a best checkpoint.
+def validation_arguments(interval: int | float | str | None) -> dict[str, Any]:
+    """Completes the arguments of the Trainer for an interval between validations.
 
     Args:
-        trainer: The configured arguments of the Trainer.
+        interval: `val_check_interval` of the Trainer; None = validations spread over the run, see `MakemoreModule`.
 
     Returns:
-        Arguments for the Trainer that replace the configured ones; empty if the interval is a fraction of an epoch.
+        Arguments that replace those of the config.
     """
-    interval = trainer.val_check_interval
-    if not isinstance(interval, int):
-        return {}
-    if trainer.max_steps > 0:
-        return {"val_check_interval": min(interval, trainer.max_steps)}
-    # The length of the run is counted in epochs: validate after each.
-    return {"val_check_interval": 1.0, "check_val_every_n_epoch": 1}
+    if interval is None:
+        return {"val_check_interval": 1.0, "check_val_every_n_epoch": 1}
+    if isinstance(interval, float):
+        # A fraction of an epoch; the config counts steps across epochs.
+        return {"check_val_every_n_epoch": 1}
+    return {}
 
 
 def make_cli(

@@ -38,7 +38,7 @@ def naive(layer: nn.Linear, gain: float, generator: Generator | None = None) -> 
 
     With 30 inputs the pre-activations have a standard deviation near 5, so that tanh saturates; with 200 inputs the
     logits have a standard deviation near 14, so that the network is confidently wrong: its loss at initialization is
-    about 27, where a uniform prediction has ln 27 = 3.30. `gain` is not used.
+    about 26, where a uniform prediction has ln 27 = 3.30. `gain` is not used.
     """
     _fill_normal(layer, 1.0, 1.0, generator)
 

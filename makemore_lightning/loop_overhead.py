@@ -21,6 +21,10 @@ class NullProfiler(PassThroughProfiler):
         return _NULL_CONTEXT
 
 
+PLAIN_ATTRIBUTES = {"_current_fx_name", "_latest_batch"}
+"""Attributes that are set at every step, and are no parameter, module or buffer."""
+
+
 class LowOverheadModule(LightningModule):
     """LightningModule with cheaper bookkeeping in the training loop."""
 
@@ -31,9 +35,9 @@ class LowOverheadModule(LightningModule):
             cls.training_step.__signature__ = inspect.signature(cls.training_step)  # type: ignore[attr-defined]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning sets this string before and after every hook, and nn.Module.__setattr__ tests each value for
+        # Lightning sets _current_fx_name before and after every hook, and nn.Module.__setattr__ tests each value for
         # being a parameter, module or buffer.
-        if name == "_current_fx_name":
+        if name in PLAIN_ATTRIBUTES:
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)

@@ -1,7 +1,10 @@
 """LightningModule of the MLP: steps, metrics, optimizer and learning rate schedule."""
 
+import copy
 import logging
+import math
 import sys
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -12,15 +15,17 @@ from lightning.pytorch.cli import (
     ReduceLROnPlateau,
 )
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import MultiStepLR
 
 from makemore_lightning.errors import InputError
 from makemore_lightning.initialization import find_scheme
+from makemore_lightning.logged_steps import is_logged_step
 from makemore_lightning.loop_overhead import LowOverheadModule
-from makemore_lightning.metrics import CharacterMetrics
+from makemore_lightning.metrics import CharacterMetrics, RunningLoss, mean_loss
 from makemore_lightning.model import MLP, make_activation
 from makemore_lightning.sampling import SampleRequest, sample_names
 from makemore_lightning.vocabulary import Vocabulary
@@ -38,9 +43,10 @@ class MakemoreModule(LowOverheadModule):
     arguments except `optimizer` and `lr_scheduler`.
 
     Logs `train/...`, `val/...` and `test/...`, each with `loss` (cross entropy in nats), `bits_per_character`,
-    `perplexity` (a number of characters) and `accuracy` (a fraction). Train metrics are those of one batch, at steps 0,
-    n, 2n, ... for `Trainer(log_every_n_steps=n)`; step 0 is the state at initialization. Validation metrics have the
-    step that Lightning assigns, the last one before the validation. TensorBoard's HParams table contains every
+    `perplexity` (a number of characters) and `accuracy` (a fraction). Train metrics are those of one batch, at the
+    steps of `is_logged_step` and at the last; step 0 is the state at initialization. With them are `train/loss_log10`
+    (log10 of the loss), `train/loss_mean` (mean over all batches since the point before) and `train/lr` (learning
+    rate). Validation metrics have the last step before the validation. TensorBoard's HParams table contains every
     argument, and `final/val_loss`.
 
     Args:
@@ -54,8 +60,8 @@ class MakemoreModule(LowOverheadModule):
         gain: Gain in Kaiming's rule; None = the gain of the activation (5/3 for tanh).
         head_scale: Factor on the head's weights at initialization; None = the default of the scheme.
         optimizer: Builds the optimizer from the parameters; None = SGD with learning rate 0.1.
-        lr_scheduler: Builds the schedule from the optimizer; None = a tenth of the learning rate from the middle of
-            `max_steps` or `max_epochs` on, as in the notes.
+        lr_drop: Fraction of `max_steps` or `max_epochs` after which the learning rate is a tenth, above 0; 1 = never.
+        lr_scheduler: Builds another schedule, in the place of `lr_drop`, from the optimizer.
         lr_interval: Unit in which `lr_scheduler` advances.
 
     Raises:
@@ -73,6 +79,10 @@ class MakemoreModule(LowOverheadModule):
     network: MLP
     vocabulary: Vocabulary
     block_size: int
+    validations: int | None = None
+    """Number of validations to spread evenly over a fit; None = those of the Trainer's arguments."""
+    initial_loss: float | None
+    """Mean loss of all training rows before the first update; of a resumed run, that of its first start."""
 
     def __init__(
         self,
@@ -87,12 +97,17 @@ class MakemoreModule(LowOverheadModule):
         gain: float | None = None,
         head_scale: float | None = None,
         optimizer: OptimizerCallable | None = None,
+        lr_drop: float = 0.5,
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_interval: Literal["step", "epoch"] = "step",
     ) -> None:
         super().__init__()
         find_scheme(init)
         make_activation(activation)
+        if not 0 < lr_drop <= 1:
+            raise InputError(
+                f"lr_drop must be a fraction of the run above 0 and at most 1, got {lr_drop}"
+            )
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"])
         self._network_arguments: dict[str, Any] = {
             "embedding_dim": embedding_dim,
@@ -105,12 +120,17 @@ class MakemoreModule(LowOverheadModule):
             "gain": gain,
             "head_scale": head_scale,
         }
+        self.lr_drop = lr_drop
         self._make_optimizer = optimizer
         self._make_scheduler = lr_scheduler
         self._lr_interval = lr_interval
         self._default_schedule: MultiStepLR | None = None
+        self.initial_loss: float | None = None
+        self._running_loss = RunningLoss()
+        self._latest_batch: tuple[int, Tensor, Tensor, Tensor] | None = None
         self._logged_step = -1
-        self._validated_step = 0
+        self._resumed_step = 0
+        self._last_step: float = math.inf
 
     # Network, built for the vocabulary of the data
 
@@ -135,9 +155,11 @@ class MakemoreModule(LowOverheadModule):
         self.example_input_array = torch.zeros(2, block_size, dtype=torch.int64)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the vocabulary and the block size to the checkpoint."""
+        """Adds the vocabulary, the block size and the state of the logged losses to the checkpoint."""
         checkpoint["vocabulary"] = self.vocabulary.characters
         checkpoint["block_size"] = self.block_size
+        checkpoint["initial_loss"] = self.initial_loss
+        checkpoint["running_loss"] = self._running_loss.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Builds the network of the checkpoint, and sets the vocabulary of the data to that of the checkpoint.
@@ -145,6 +167,10 @@ class MakemoreModule(LowOverheadModule):
         Raises:
             InputError: If the data has another block size, or another vocabulary and the run is a fit.
         """
+        self._resumed_step = checkpoint["global_step"]
+        self.initial_loss = checkpoint.get("initial_loss")
+        if "running_loss" in checkpoint:
+            self._running_loss.load_state_dict(checkpoint["running_loss"])
         vocabulary, block_size = (
             Vocabulary(checkpoint["vocabulary"]),
             checkpoint["block_size"],
@@ -174,48 +200,103 @@ class MakemoreModule(LowOverheadModule):
         """Maps contexts `(N, block_size)` of ids to logits `(N, vocab_size)`."""
         return self.network(contexts)
 
+    def on_fit_start(self) -> None:
+        if self.trainer.ckpt_path is not None:
+            rank_zero_info("Going on after step %d.", self._resumed_step)
+        elif self._data is not None:
+            # A copy, because a forward pass in training mode changes the running statistics of BatchNorm.
+            network = copy.deepcopy(self.network).train()
+            self.initial_loss = self._train_loss(network)
+            size = len(self.vocabulary)
+            rank_zero_info(
+                f"initial loss {self.initial_loss:.2f} (knowing nothing: ln {size} = {math.log(size):.2f})"
+            )
+
+    @property
+    def _data(self) -> Any:
+        return getattr(self._trainer, "datamodule", None)
+
+    def _train_loss(self, network: nn.Module) -> float:
+        """Returns the mean loss of all training rows."""
+        contexts, targets = self._data.windows("train")
+        return mean_loss(network, contexts.to(self.device), targets.to(self.device))
+
     def on_train_start(self) -> None:
+        self._latest_batch = None
         self._logged_step = -1
+        self._running_loss.to(self.device)
+        self._last_step = self.trainer.estimated_stepping_batches
+        self._spread_validations()
+        self._warn_if_the_schedule_is_of_another_length()
+
+    def _spread_validations(self) -> None:
+        if self.validations is None or math.isinf(self._last_step):
+            return
+        # Set here because the number of steps is not known before: max_epochs counts epochs, max_time seconds.
+        batches = self._last_step * self.trainer.accumulate_grad_batches
+        self.trainer.check_val_every_n_epoch = None  # across epochs
+        self.trainer.val_check_batch = math.ceil(batches / self.validations)
+
+    def _warn_if_the_schedule_is_of_another_length(self) -> None:
         if self._default_schedule is None:
             return
-        milestones = sorted(
-            self._default_schedule.milestones
-        )  # after a resume, those of the checkpoint
-        middle = self._middle_step()
-        if milestones != [middle]:
+        # After a resume, the milestones are those of the checkpoint.
+        milestones = sorted(self._default_schedule.milestones)
+        if milestones != [self._drop_step()]:
             log.warning(
                 "The checkpoint is of a run of another length: the learning rate drops at step %s, as there, and not "
-                "at %s, half-way through this one.",
+                "at %s, after %g of this one.",
                 ", ".join(map(str, milestones)),
-                middle,
+                self._drop_step(),
+                self.lr_drop,
             )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         contexts, targets = batch
         logits = self.network(contexts)
         loss = F.cross_entropy(logits, targets)
-        if self._is_logged_step():
-            self._log_train(loss.detach(), logits.detach(), targets)
+        step = self.trainer.global_step
+        self._running_loss.add(loss.detach())
+        self._latest_batch = (step, loss.detach(), logits.detach(), targets)
+        # The metrics cost as much as the step itself, so that they are computed on logged steps only.
+        if is_logged_step(step, self.trainer.log_every_n_steps):  # type: ignore[attr-defined]  set by a connector
+            self._log_latest_batch()
         return loss
 
-    def _is_logged_step(self) -> bool:
-        # The metrics cost as much as the step itself, so that they are computed on logged steps only.
-        interval = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  set by a connector
-        step = self.trainer.global_step
-        if interval <= 0 or step % interval or step == self._logged_step:
-            return False
-        self._logged_step = step  # with gradient accumulation, only the first batch of the step is logged
-        return True
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if self.trainer.global_step >= self._last_step:
+            # Lightning validates a fit that is to stop, but not one that ends between two validations.
+            self.trainer.should_stop = True
+        if self.trainer.should_stop:
+            self._log_latest_batch(is_last=True)
 
-    def _log_train(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+    def _log_latest_batch(self, is_last: bool = False) -> None:
+        assert self._latest_batch is not None
+        step, loss, logits, targets = self._latest_batch
+        # With gradient accumulation, only the first batch of the step is logged.
+        if step == self._logged_step or not self.loggers:
+            return
+        self._logged_step = step
         self.train_metrics.update(loss, logits, targets)
         metrics = self.train_metrics.compute()
         self.train_metrics.reset()
-        values = {f"train/{name}": float(value) for name, value in metrics.items()}
-        # Not self.log: its first point would be at step n - 1, without the loss at initialization, and it would add
-        # the cost of Lightning's result collection to every step.
+        metrics["loss_log10"] = metrics["loss"].log10()
+        metrics["loss_mean"] = self._mean_since_last_point(is_last)
+        metrics["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self._send("train", metrics, step)
+
+    def _mean_since_last_point(self, is_last: bool) -> Tensor:
+        mean = self._running_loss.mean()
+        # A resumed run has no point here: the mean of its next point is that of a run without stop.
+        if not is_last:
+            self._running_loss.reset()
+        return self.trainer.strategy.reduce(mean, reduce_op="mean")  # type: ignore[return-value]
+
+    def _send(self, prefix: str, metrics: Mapping[str, Any], step: int) -> None:
+        # Not self.log: it has no point at step 0, adds a scalar "epoch" to each, and costs at every step.
+        values = {f"{prefix}/{name}": float(value) for name, value in metrics.items()}
         for logger in self.loggers:
-            logger.log_metrics(values, step=self.trainer.global_step)
+            logger.log_metrics(values, step=step)
 
     def on_train_end(self) -> None:
         # At the end, because TensorBoard's HParams table lists only runs with a metric.
@@ -224,7 +305,7 @@ class MakemoreModule(LowOverheadModule):
             if isinstance(logger, TensorBoardLogger) and result is not None:
                 metrics = {"final/val_loss": float(result)}
                 logger.log_hyperparams(
-                    self._hparams_row(), metrics, self._validated_step
+                    self._hparams_row(), metrics, self.trainer.global_step
                 )
 
     def _hparams_row(self) -> dict[str, Any]:
@@ -257,15 +338,21 @@ class MakemoreModule(LowOverheadModule):
         self._log_evaluation("test")
 
     def _log_evaluation(self, split: str) -> None:
-        values = self.eval_metrics.compute()
+        metrics = self.eval_metrics.compute()
         self.eval_metrics.reset()
-        self._validated_step = self.trainer.global_step
-        self.log_dict(
-            {f"{split}/{name}": value for name, value in values.items()}, sync_dist=True
-        )
+        is_fit = self.trainer.state.fn == "fit"
+        values = {f"{split}/{name}": value for name, value in metrics.items()}
+        self.log_dict(values, logger=False if is_fit else None, sync_dist=True)
         self.log(
-            f"{split}_loss", values["loss"], prog_bar=True, logger=False, sync_dist=True
+            f"{split}_loss",
+            metrics["loss"],
+            prog_bar=True,
+            logger=False,
+            sync_dist=True,
         )
+        if is_fit:
+            # The last step before the validation; the sanity check, before the first, is the point at step 0.
+            self._send(split, metrics, max(self.trainer.global_step - 1, 0))
 
     def predict_step(self, batch: SampleRequest, batch_idx: int) -> list[str]:
         return sample_names(self.network, self.vocabulary, self.block_size, batch)
@@ -279,7 +366,7 @@ class MakemoreModule(LowOverheadModule):
             optimizer = self._make_optimizer(self.parameters())
         if self._make_scheduler is None:
             self._default_schedule = MultiStepLR(
-                optimizer, milestones=[self._middle_step()], gamma=0.1
+                optimizer, milestones=[self._drop_step()], gamma=0.1
             )
             default: dict[str, Any] = {
                 "scheduler": self._default_schedule,
@@ -296,8 +383,7 @@ class MakemoreModule(LowOverheadModule):
             schedule.update(monitor=scheduler.monitor, interval="epoch", strict=False)
         return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[typeddict-item]
 
-    def _middle_step(self) -> int:
-        steps = min(
-            self.trainer.estimated_stepping_batches, sys.maxsize
-        )  # infinite without max_steps and max_epochs
-        return max(1, int(steps) // 2)
+    def _drop_step(self) -> int:
+        # Infinite without max_steps and max_epochs.
+        steps = min(self.trainer.estimated_stepping_batches, sys.maxsize)
+        return max(1, int(steps * self.lr_drop))

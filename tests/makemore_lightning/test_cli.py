@@ -53,12 +53,17 @@ class TestFit:
         scalars = events.Tags()["scalars"]
         assert {
             "train/loss",
+            "train/loss_mean",
+            "train/lr",
             "val/loss",
             "val/perplexity",
             "val/bits_per_character",
             "val/accuracy",
         } <= set(scalars)
-        assert any(tag.startswith("lr-") for tag in scalars)
+        assert [event.step for event in events.Scalars("val/loss")] == [
+            0,
+            *range(11, 120, 12),
+        ]
         assert events.Scalars("train/loss")[0].step == 0
         assert events.Graph()
         assert "_hparams_/session_start_info" in events.PluginTagToContent("hparams")

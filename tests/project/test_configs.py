@@ -22,7 +22,7 @@ class TestConfigs:
     def test_every_line_has_a_comment_or_is_evident(self, path: Path) -> None:
         evident = re.compile(
             r"\s*(#.*)?$|.*: *$|\s*- class_path: \S+$|\s+(class_path|activation|init|head_scale|"
-            r"monitor|filename|logging_interval|every_n_steps|batch_size|batchnorm|gamma): "
+            r"monitor|filename|every_n_steps|batch_size|batchnorm): "
         )
         lines = path.read_text().splitlines()
         uncommented = [
@@ -41,6 +41,8 @@ class TestConfigs:
         ]
         assert config["trainer"]["max_steps"] == 200_000
         assert config["trainer"]["logger"]["init_args"]["name"] == path.stem
+        # Short runs of any two lessons compare.
+        assert config["model"]["lr_drop"] == 0.5
 
 
 def test_every_lesson_has_a_config() -> None:

@@ -14,6 +14,7 @@ ALLOWED = {
     "batches": set(),
     "initialization": {"errors"},
     "model": {"errors", "initialization"},
+    "logged_steps": set(),
     "metrics": set(),
     "sampling": {"errors", "vocabulary"},
     "loop_overhead": set(),
@@ -21,6 +22,7 @@ ALLOWED = {
     "module": {
         "errors",
         "initialization",
+        "logged_steps",
         "loop_overhead",
         "metrics",
         "model",

@@ -21,6 +21,16 @@ pytestmark = [
 ]
 
 
+class StopAt(Callback):
+    """Ends a run early: with a smaller `max_steps`, the learning rate would drop within its steps."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        trainer.should_stop = trainer.global_step == self.step
+
+
 class Losses(Callback):
     """Records the loss of every batch."""
 
@@ -48,12 +58,12 @@ def test_deep_batchnorm(
             "fit",
             f"--config={ROOT / 'configs' / 'deep_batchnorm.yaml'}",
             f"--data.names={makemore_names}",
-            f"--trainer.max_steps={expected['steps']}",
             f"--trainer.logger.init_args.save_dir={tmp_path}",
             "--trainer.enable_progress_bar=false",
         ],
-        callbacks=[losses],
+        callbacks=[losses, StopAt(expected["steps"])],
     )
+    assert len(losses.values) == expected["steps"]
     assert sum(p.numel() for p in cli.model.parameters()) == expected["parameters"]
     assert losses.values[0] == pytest.approx(expected["loss_first"], abs=1e-6)
     assert losses.values[-1] == pytest.approx(expected["loss_last"], abs=1e-4)
@@ -85,11 +95,11 @@ def written(
             "fit",
             f"--config={ROOT / 'configs' / 'deep_batchnorm.yaml'}",
             f"--data.names={makemore_names}",
-            f"--trainer.max_steps={golden['deep_batchnorm_stock']['steps']}",
             f"--trainer.logger.init_args.save_dir={folder}",
             "--trainer.enable_progress_bar=false",
             f"--trainer.callbacks.threshold={request.param}",  # of the last, the SaturationMap
-        ]
+        ],
+        callbacks=[StopAt(golden["deep_batchnorm_stock"]["steps"])],
     )
     events = EventAccumulator(
         str(folder / "deep_batchnorm" / "version_0"),
