@@ -219,6 +219,8 @@ def run_tests(corner: Corner, environment: Path, project: Path) -> Outcome:
         folder=project,
         check=False,
     )
+    if not report.exists():
+        return Outcome(0, 0, [Failure("all", "pytest did not start")], [])
     return outcome_of(report.read_text(), corner.differences)
 
 

@@ -21,7 +21,10 @@ FUSED = (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttentio
 
 
 def why_unsupported(trainer: Trainer) -> str | None:
-    """Returns why nothing can be measured under a Trainer's strategy; None if it can."""
+    """Returns why nothing can be measured in a Trainer's fit; None if it can."""
+    # Every hook calls it. Before torch 2.3, too, `torch.compile` made optimizers lose their hooks.
+    if not hasattr(getattr(torch, "compiler", None), "is_compiling"):
+        return f"needs PyTorch 2.3 or newer, not {torch.__version__}."
     strategy = trainer.strategy
     for base in type(strategy).__mro__:
         if base.__name__ in STRATEGIES:

@@ -28,32 +28,62 @@ def stub_cuda_libraries(folder: Path) -> list[str]:
     Returns:
         Names of the stubs; none of a CPU build.
     """
-    missing: set[str] = set()
+    missing: dict[str, set[str]] = defaultdict(set)
     symbols: dict[str, set[str]] = defaultdict(set)
     for library in folder.glob("*.so*"):
-        needed = re.findall(r"NEEDED.*\[(.*)\]", _output("readelf", "-d", str(library)))
-        missing |= {name for name in needed if LIBRARY.fullmatch(name)}
-        undefined = _output("nm", "-D", "--undefined-only", str(library))
-        for symbol in re.findall(r" U (\S+)$", undefined, re.MULTILINE):
-            name, _, version = symbol.partition("@")
-            if SYMBOL.fullmatch(name):
-                symbols[version.strip("@")].add(name)
-    missing -= {library.name for library in folder.glob("*.so*")}
-    for name in sorted(missing):
+        for name, versions in versions_needed(library).items():
+            if LIBRARY.fullmatch(name) and not (folder / name).exists():
+                missing[name] |= versions
+        for name, version in symbols_needed(library):
+            symbols[version].add(name)
+    for name, versions in missing.items():
         # Symbols without a version are found in whichever library is loaded.
-        _make_stub(folder, name, symbols[name] | symbols[""])
+        _make_stub(
+            folder / name, {version: symbols[version] for version in {"", *versions}}
+        )
     return sorted(missing)
 
 
-def _make_stub(folder: Path, library: str, symbols: set[str]) -> None:
-    code = "".join(f"int {name}(void) {{ return {NO_DEVICE}; }}\n" for name in symbols)
-    script = folder / f"{library}.map"
-    script.write_text(f"{library} {{ global: *; }};\n")
-    command = ["gcc", "-shared", "-fPIC", "-w", "-fno-builtin", "-x", "c", "-"]
-    command += [f"-Wl,-soname,{library}", f"-Wl,--version-script,{script}"]
-    subprocess.run(
-        [*command, "-o", str(folder / library)], input=code, text=True, check=True
+def versions_needed(library: Path) -> dict[str, set[str]]:
+    """Returns the libraries that a library needs, and the versions of symbols that it needs of each."""
+    description = _output("objdump", "-p", str(library))
+    needed: dict[str, set[str]] = {
+        name: set() for name in re.findall(r"NEEDED +(\S+)", description)
+    }
+    sections = re.findall(r"required from (\S+):\n((?:    .*\n)*)", description)
+    for name, lines in sections:
+        needed.setdefault(name, set()).update(
+            line.split()[-1] for line in lines.splitlines()
+        )
+    return needed
+
+
+def symbols_needed(library: Path) -> list[tuple[str, str]]:
+    """Returns the functions of CUDA libraries that a library needs, each with its version, or with ""."""
+    symbols = re.findall(
+        r" U (\S+)$",
+        _output("nm", "-D", "--undefined-only", str(library)),
+        re.MULTILINE,
     )
+    pairs = [symbol.replace("@@", "@").partition("@") for symbol in symbols]
+    return [(name, version) for name, _, version in pairs if SYMBOL.fullmatch(name)]
+
+
+def _make_stub(library: Path, symbols: dict[str, set[str]]) -> None:
+    names = set().union(*symbols.values())
+    code = "".join(
+        f"int {name}(void) {{ return {NO_DEVICE}; }}\n" for name in sorted(names)
+    )
+    script = library.with_name(f"{library.name}.map")
+    nodes = [
+        f"{version} {{ global: {' '.join(f'{name};' for name in sorted(symbols[version]))} }};"
+        for version in sorted(symbols.keys() - {""})
+    ]
+    script.write_text("\n".join(nodes))
+    command = ["gcc", "-shared", "-fPIC", "-w", "-fno-builtin", "-x", "c", "-"]
+    command += [f"-Wl,-soname,{library.name}", "-o", str(library)]
+    command += [f"-Wl,--version-script,{script}"] if nodes else []
+    subprocess.run(command, input=code, text=True, check=True)
     script.unlink()
 
 

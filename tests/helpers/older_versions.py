@@ -76,13 +76,13 @@ def prepare_torch() -> None:
     version = tuple(map(int, torch.__version__.split(".")[:2]))
     if version < (2, 4):
         _refuse_fused_optimizers()
-        skip = skipping("this version of PyTorch has no state of torch functions")
-        torch._C._get_torch_function_state = skip  # type: ignore[attr-defined]
     if version < (2, 5):  # where DTensor is not public yet
         private = import_module("torch.distributed._tensor")
         public: Any = import_module("torch.distributed.tensor")
         for name in ("DTensor", "Replicate", "Shard"):
             setattr(public, name, getattr(private, name))
+        skip = skipping("this version of PyTorch has no state of torch functions")
+        torch._C._get_torch_function_state = skip  # type: ignore[attr-defined]
 
 
 def _refuse_fused_optimizers() -> None:

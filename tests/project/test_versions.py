@@ -73,7 +73,7 @@ def test_only_cuda_packages_are_taken_out_of_the_metadata() -> None:
 
 
 @pytest.mark.skipif(
-    not (shutil.which("gcc") and shutil.which("readelf")),
+    not (shutil.which("gcc") and shutil.which("objdump")),
     reason="needs gcc and binutils",
 )
 def test_a_library_loads_with_stubs_of_what_it_needs(tmp_path: Path) -> None:

@@ -35,6 +35,13 @@ def test_unsupported_strategies_and_the_reason() -> None:
     assert why_unsupported(trainer_under(object())) is None
 
 
+def test_a_pytorch_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its training goes on: without this answer, every hook would raise in the model's forward pass."""
+    monkeypatch.delattr(torch.compiler, "is_compiling")
+    reason = why_unsupported(trainer_under(object()))
+    assert reason == f"needs PyTorch 2.3 or newer, not {torch.__version__}."
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_layers_inside_compiled_code() -> None:
     root = nn.Module()
