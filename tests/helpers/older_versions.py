@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NoReturn
 
+import hypothesis
 import pytest
 import torch
 
@@ -101,6 +102,9 @@ def _without_fused(make: Callable[..., None]) -> Callable[..., None]:
 
 
 def pytest_configure() -> None:
+    # The first example of a property may have to import or compile something, which takes long on a busy machine.
+    hypothesis.settings.register_profile("versions", deadline=None)
+    hypothesis.settings.load_profile("versions")
     prepare_torch()
     for name in PACKAGES:
         try:
