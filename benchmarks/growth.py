@@ -28,7 +28,7 @@ from workloads import WORKLOADS, Workload
 
 from callbacks import Histogram
 from callbacks.measure.moments import Moments
-from callbacks.measure.saturation import count_saturated
+from callbacks.measure.saturation import FlatRegion, count_saturated
 
 BASE = {"layers": 10, "width": 128, "batch": 64}
 STACKS: dict[str, dict[str, int]] = {
@@ -88,7 +88,7 @@ def one_tensor(rounds: int) -> Table:
         "moments": lambda: Moments.of(values),
         "moments and histogram": lambda: Histogram.of(values),
         "saturation": lambda: count_saturated(
-            values, lambda h: h.abs() > 0.99, keep_map=False
+            values, FlatRegion(lambda h: h.abs() > 0.99), keep_map=False
         ),
         "add_histogram's counts (NumPy)": lambda: np.histogram(
             values.numpy(), default_bins()

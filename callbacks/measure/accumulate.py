@@ -125,11 +125,11 @@ class Accumulator(Generic[Key]):
         check_values(values)
         values = units_last(values, statistic.unit_dim)
         if is_readable(values):
-            self._pool(key, count_saturated(values, region.test, statistic.keep_map))
+            self._pool(key, count_saturated(values, region, statistic.keep_map))
         else:
             place = key, values.shape[-1]
             counts = count_on_device(
-                values, region.test, statistic.keep_map and not self._has_map(key)
+                values, region, statistic.keep_map and not self._has_map(key)
             )
             if place in self._saturations:
                 self._saturations[place].add(counts)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .pieces import widened
-from .saturation import Saturation, Test, map_of
+from .saturation import FlatRegion, Saturation, map_of
 
 
 @dataclass
@@ -20,6 +20,8 @@ class DeviceSaturation:
     dead: Tensor
     """`(units,)` mask of the units that are saturated on every example."""
     map: Tensor | None
+    places: tuple[int, ...]
+    off: str | None
 
     def tensors(self) -> list[Tensor]:
         """Tensors to be copied to the CPU."""
@@ -36,13 +38,30 @@ class DeviceSaturation:
         saturated, nonfinite = copies[0].numpy().tolist()
         dead = {len(copies[1]): copies[1].numpy()}
         shades = None if self.map is None else copies[2].numpy()
-        return Saturation(saturated, self.numel - nonfinite, nonfinite, dead, shades)
+        return Saturation(
+            saturated,
+            self.numel - nonfinite,
+            nonfinite,
+            dead,
+            shades,
+            self.places,
+            self.off,
+        )
 
 
-def count_on_device(values: Tensor, test: Test, keep_map: bool) -> DeviceSaturation:
+def count_on_device(
+    values: Tensor, region: FlatRegion, keep_map: bool
+) -> DeviceSaturation:
     """Counts the saturated values of `(examples, ..., units)`; waits for no device."""
     invalid = (widened(values) - widened(values)) != 0
-    mask = test(values) & ~invalid
+    mask = region.test(values) & ~invalid
     counts = torch.stack([mask.sum(), invalid.sum()])
-    shades = map_of(values, test) if keep_map else None
-    return DeviceSaturation(values.numel(), counts, mask.flatten(0, -2).all(0), shades)
+    shades = map_of(values, region.test) if keep_map else None
+    return DeviceSaturation(
+        values.numel(),
+        counts,
+        mask.flatten(0, -2).all(0),
+        shades,
+        tuple(values.shape[1:-1]),
+        region.off,
+    )

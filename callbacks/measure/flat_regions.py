@@ -7,7 +7,6 @@ in GELU, the input has to be tested.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -15,23 +14,10 @@ from torch import Tensor, nn
 
 from .activations import Activation
 from .pieces import widened
-from .saturation import Test
+from .saturation import FlatRegion, Test
 
 NEVER = ("LeakyReLU", "PReLU", "RReLU")
 """Activations whose slope has a lower bound: they do not saturate."""
-
-
-@dataclass(frozen=True)
-class FlatRegion:
-    """Region in which an activation is saturated.
-
-    Attributes:
-        test: True where a value is saturated.
-        of_input: Whether the test is for the input of the activation, not for its output.
-    """
-
-    test: Test
-    of_input: bool = False
 
 
 def flat_region(activation: Activation | None, threshold: float) -> FlatRegion | None:
@@ -50,11 +36,22 @@ def flat_region(activation: Activation | None, threshold: float) -> FlatRegion |
         cut = lower_cut(kind, slope)
         return FlatRegion(lambda x: widened(x) <= cut, of_input=True)
     test = OUTPUTS[kind](arguments, threshold, slope)
+    off = _off(kind, arguments)
     if kind in ("Hardtanh", "Threshold"):
-        return FlatRegion(
-            test
-        )  # limits are rounded to the type of the values, by the module and by the comparison
-    return FlatRegion(lambda h: test(widened(h)))
+        # Limits are rounded to the type of the values, by the module and by the comparison.
+        return FlatRegion(test, off=off)
+    return FlatRegion(lambda h: test(widened(h)), off=off)
+
+
+def _off(kind: str, arguments: Mapping[str, float]) -> str | None:
+    """Returns words for the values of a unit that is switched off; None of an activation that is linear around zero."""
+    if kind in ("ReLU", "Hardshrink", "Softshrink"):
+        return "zeros"
+    if kind == "Threshold":
+        return "zeros" if arguments["value"] == 0 else f"at {arguments['value']:g}"
+    if kind == "Hardtanh" and arguments["min_val"] == 0:  # ReLU6
+        return f"at 0 or {arguments['max_val']:g}"
+    return None
 
 
 @cache

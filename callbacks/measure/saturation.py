@@ -15,12 +15,28 @@ MAP_SHAPE = (128, 512)
 """Examples and units that a map shows at most."""
 
 WHITE = 255
-"""Shade of a unit that is saturated at every place of an example."""
+"""Shade of a unit that is saturated."""
 
 Mask = NDArray[np.bool_]
 Map = NDArray[np.uint8]
 Test = Callable[[Tensor], Tensor]
 """Maps values to a mask of the same shape: True where saturated."""
+
+
+@dataclass(frozen=True)
+class FlatRegion:
+    """Region in which an activation is saturated.
+
+    Attributes:
+        test: True where a value is saturated.
+        of_input: Whether the test is for the input of the activation, not for its output.
+        off: Words for the values of a unit that is switched off, such as ReLU's "zeros", which half of the values
+            normally are; None of a region at the ends, such as those of tanh.
+    """
+
+    test: Test
+    of_input: bool = False
+    off: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +49,10 @@ class Saturation:
         nonfinite: Number of NaN and infinite values.
         dead: Masks of the units that are saturated on every example, by the number of units of the calls they belong
             to: a ReLU called at several widths has different units in each.
-        map: `(examples, units)` shades from 0 to 255: the fraction of an example's places (pixels, positions) at which
-            a unit is saturated, of the first examples and units of the first call; None if no map was asked for.
+        map: `(examples, units)` shades: 255 where a unit is saturated at the center of an example's places (pixels,
+            positions), else 0; of the first examples and units of the first call. None if no map was asked for.
+        places: Sizes of the axes of an example besides its units, in the first call.
+        off: See `FlatRegion`.
     """
 
     saturated: int
@@ -42,6 +60,8 @@ class Saturation:
     nonfinite: int
     dead: Mapping[int, Mask]
     map: Map | None = None
+    places: tuple[int, ...] = ()
+    off: str | None = None
 
     @property
     def fraction(self) -> float | None:
@@ -68,36 +88,41 @@ class Saturation:
         dead = dict(self.dead)
         for width, mask in other.dead.items():
             dead[width] = dead[width] & mask if width in dead else mask
+        first = other if self.map is None and other.map is not None else self
         return Saturation(
             self.saturated + other.saturated,
             self.count + other.count,
             self.nonfinite + other.nonfinite,
             dead,
-            self.map if self.map is not None else other.map,
+            first.map,
+            first.places,
+            first.off,
         )
 
 
-def count_saturated(values: Tensor, test: Test, keep_map: bool) -> Saturation:
+def count_saturated(values: Tensor, region: FlatRegion, keep_map: bool) -> Saturation:
     """Counts the saturated values of a CPU tensor.
 
     Args:
         values: `(examples, ..., units)`, at least one value, any floating point type.
-        test: True where a value is saturated.
+        region: Where a value is saturated.
         keep_map: Whether to return a map.
     """
     saturated, nonfinite, always = 0, 0, np.ones(values.shape[-1], dtype=bool)
     for piece in values.split(max(1, PIECE * len(values) // values.numel())):
-        mask, invalid = _saturated_and_finite(piece, test)
+        mask, invalid = _saturated_and_finite(piece, region.test)
         saturated += int(np.count_nonzero(mask))
         nonfinite += invalid
         always &= mask.reshape(-1, mask.shape[-1]).all(0)
-    shades = map_of(values, test).numpy() if keep_map else None
+    shades = map_of(values, region.test).numpy() if keep_map else None
     return Saturation(
         saturated,
         values.numel() - nonfinite,
         nonfinite,
         {values.shape[-1]: always},
         shades,
+        tuple(values.shape[1:-1]),
+        region.off,
     )
 
 
@@ -113,13 +138,15 @@ def _saturated_and_finite(piece: Tensor, test: Test) -> tuple[NDArray[np.bool_],
 def map_of(values: Tensor, test: Test) -> Tensor:
     """Returns the `(examples, units)` shades, uint8, of the first examples and units; waits for no device.
 
-    A shade is rounded down, so that only a unit that is saturated at every place of an example is white.
+    Of an example's places (pixels, positions) the center is shown: there a unit is saturated or not, whereas a fraction
+    of places would be gray for every unit of a convolution.
     """
     examples, units = MAP_SHAPE
     first = values[:examples, ..., :units]
+    for size in first.shape[1:-1]:
+        first = first.select(1, size // 2)
     mask = test(first) & widened(first).isfinite()
-    fraction = mask.float().flatten(1, -2).mean(1) if mask.ndim > 2 else mask.float()
-    return (fraction * WHITE).to(torch.uint8)
+    return mask.to(torch.uint8) * WHITE
 
 
 def units_last(values: Tensor, unit_dim: int | None) -> Tensor:

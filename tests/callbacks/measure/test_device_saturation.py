@@ -4,10 +4,11 @@ import torch
 from operations import WAITS, Operations
 
 from callbacks.measure.device_saturation import DeviceSaturation, count_on_device
+from callbacks.measure.saturation import FlatRegion
 
 
 def count(values: torch.Tensor, keep_map: bool = False) -> DeviceSaturation:
-    return count_on_device(values, lambda h: h > 0.99, keep_map)
+    return count_on_device(values, FlatRegion(lambda h: h > 0.99), keep_map)
 
 
 def test_calls_of_one_width_are_pooled_on_the_device() -> None:

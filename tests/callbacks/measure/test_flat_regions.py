@@ -106,3 +106,23 @@ def test_in_inference_mode() -> None:
     """The slope of a curve is computed with autograd, also where that is turned off."""
     with torch.inference_mode():
         assert region_of(nn.Mish(), 0.98).of_input
+
+
+@pytest.mark.parametrize(
+    ("module", "off"),
+    [
+        (nn.ReLU(), "zeros"),
+        (nn.ReLU6(), "at 0 or 6"),
+        (nn.Hardtanh(), None),
+        (nn.Threshold(0.1, 0.0), "zeros"),
+        (nn.Threshold(0.1, -2.0), "at -2"),
+        (nn.Softshrink(), "zeros"),
+        (nn.Tanh(), None),
+        (nn.GELU(), None),
+        (nn.Sigmoid(), None),
+        (nn.Tanhshrink(), None),
+    ],
+    ids=str,
+)
+def test_units_that_are_switched_off(module: nn.Module, off: str | None) -> None:
+    assert region_of(module, 0.99).off == off

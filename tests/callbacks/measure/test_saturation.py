@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -14,6 +15,7 @@ from callbacks.measure.pieces import widened
 from callbacks.measure.saturation import (
     MAP_SHAPE,
     WHITE,
+    FlatRegion,
     Saturation,
     count_saturated,
     units_last,
@@ -26,16 +28,19 @@ def is_saturated(h: Tensor) -> Tensor:
     return widened(h).abs() > 0.99
 
 
+REGION = FlatRegion(is_saturated, off="zeros")
+
+
 def on_cpu(
     values: Tensor, unit_dim: int | None = None, keep_map: bool = False
 ) -> Saturation:
-    return count_saturated(units_last(values, unit_dim), is_saturated, keep_map)
+    return count_saturated(units_last(values, unit_dim), REGION, keep_map)
 
 
 def on_device(
     values: Tensor, unit_dim: int | None = None, keep_map: bool = False
 ) -> Saturation:
-    counts = count_on_device(units_last(values, unit_dim), is_saturated, keep_map)
+    counts = count_on_device(units_last(values, unit_dim), REGION, keep_map)
     return counts.value(counts.tensors())
 
 
@@ -137,17 +142,12 @@ def test_against_plain_comparisons(count: Count, shape: tuple[int, ...]) -> None
     )
     assert result.count == values.numel() - result.nonfinite
     assert result.dead[mask.shape[-1]].tolist() == mask.flatten(0, -2).all(0).tolist()
-    fraction = (
-        mask.double()
-        .reshape(len(mask), -1, mask.shape[-1])
-        .mean(1)[: MAP_SHAPE[0], : MAP_SHAPE[1]]
-    )
+    for size in mask.shape[1:-1]:
+        mask = mask.select(1, size // 2)
     assert result.map is not None
     assert result.map.dtype == "uint8"
-    assert result.map.shape == fraction.shape
-    shades = torch.from_numpy(result.map).double()
-    assert ((shades - fraction * WHITE).abs() <= 1).all()  # rounded down
-    assert torch.equal(shades == WHITE, fraction == 1)
+    expected = mask[: MAP_SHAPE[0], : MAP_SHAPE[1]] * WHITE
+    assert result.map.tolist() == expected.tolist()
 
 
 @BOTH
@@ -163,21 +163,50 @@ def test_map_of_the_first_examples_and_units(count: Count) -> None:
 
 
 @BOTH
-def test_shade_is_the_fraction_of_the_places(count: Count) -> None:
-    h = torch.zeros(1, 4, 2)  # one example, four positions, two units
-    h[0, :3, 1] = 1.0
-    shades = count(h, keep_map=True).map
-    assert shades is not None
-    assert shades.tolist() == [[0, int(0.75 * WHITE)]]
+@pytest.mark.parametrize(
+    ("shape", "unit_dim", "center"),
+    [
+        ((2, 3), None, ()),
+        ((2, 5, 3), None, (2,)),
+        ((2, 4, 3), None, (2,)),
+        ((2, 3, 5, 6), None, (2, 3)),
+        ((2, 3, 1, 1), None, (0, 0)),
+        ((2, 3, 2, 4, 6), None, (1, 2, 3)),
+        ((2, 5, 6, 3), -1, (2, 3)),
+    ],
+)
+def test_map_is_of_the_center_of_each_example(
+    count: Count, shape: tuple[int, ...], unit_dim: int | None, center: tuple[int, ...]
+) -> None:
+    h = torch.zeros(shape)
+    last = units_last(h, unit_dim)
+    last[(1, *center, 2)] = 1.0
+    for values in (h, h.transpose(0, 1).contiguous().transpose(0, 1)):
+        result = count(values, unit_dim, keep_map=True)
+        assert result.map is not None
+        assert result.map.dtype == np.uint8
+        assert result.map.tolist() == [[0, 0, 0], [0, 0, WHITE]]
+        assert result.places == last.shape[1:-1]
+    # The numbers are of all places.
+    assert result.fraction == 1 / h.numel()
 
 
 @BOTH
-def test_white_is_saturated_at_every_place(count: Count) -> None:
-    h = torch.ones(1, 1000, 2)
-    h[0, 0, 1] = 0.0  # 999 of 1000 places
-    shades = count(h, keep_map=True).map
+def test_map_of_channels_last(count: Count) -> None:
+    values = torch.randn(3, 4, 5, 5).to(memory_format=torch.channels_last)
+    shades = count(values, keep_map=True).map
     assert shades is not None
-    assert shades.tolist() == [[WHITE, WHITE - 1]]
+    expected = is_saturated(values[:, :, 2, 2]) * WHITE
+    assert shades.tolist() == expected.tolist()
+
+
+@BOTH
+def test_words_for_a_unit_that_is_off_are_kept(count: Count) -> None:
+    first = count(torch.ones(2, 7, 3), keep_map=True)
+    second = count(torch.ones(2, 9, 3), keep_map=True)
+    assert (first.off, (first + second).off) == ("zeros", "zeros")
+    assert (first + second).places == (7,)
+    assert (count(torch.ones(2, 9, 3)) + first).places == (7,)  # that of the map
 
 
 def test_pooling_keeps_the_map_of_the_first() -> None:
