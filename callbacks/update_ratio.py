@@ -31,7 +31,7 @@ class UpdateRatio(Instrument):
     Writes, at each due step, for each parameter:
         - `update_ratio/{param}`: log10( std(after - before) / std(after) ), std with Bessel's correction;
         - `nonfinite/{param}`: number of NaN and Inf after the update, from the first time that there are any;
-        - `update_ratio`: picture, one line a parameter over steps, and a guide at -3.
+        - `update_ratio`: picture, one line a parameter over steps, and a guide at -3; from the second point on.
 
     Args:
         every_n_steps: A step is due when it is a multiple of this, in training steps.
@@ -128,12 +128,11 @@ class UpdateRatio(Instrument):
             for name, line in self._ratios.items()
             if any(ratio is not None for ratio in line)
         }
+        points = (len(line) - line.count(None) for line in lines.values())
+        if max(points, default=0) < 2:  # dots are no lines
+            return {}
         title = f"updates up to step {measurements.step}"
-        return (
-            {"update_ratio": RatioPlot(title, list(self._steps), lines)}
-            if lines
-            else {}
-        )
+        return {"update_ratio": RatioPlot(title, list(self._steps), lines)}
 
     def what_is_missing(self, measurements: Measurements) -> str | None:
         if measurements.plan.chosen.get(self._updates):

@@ -356,3 +356,29 @@ def test_the_lines_stay_short(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(state["steps"]) <= 6
     assert {len(line) for line in state["ratios"].values()} == {len(state["steps"])}
     assert state["steps"][0] == 0
+
+
+def test_one_point_is_no_picture() -> None:
+    """A picture of dots at step 0 would tell nothing."""
+    pictures: list[int] = []
+
+    class Keeps(UpdateRatio):
+        def plots(self, measurements: Any) -> Any:
+            plots = super().plots(measurements)
+            pictures.append(len(plots))
+            return plots
+
+    class Draws(Callback):
+        def on_train_batch_end(self, *_: Any, **__: Any) -> None:
+            updates.plots(updates.measurements)  # type: ignore[attr-defined]
+
+    updates = Keeps(every_n_steps=1)
+    original = updates.record
+
+    def record(measurements: Any) -> Any:
+        updates.measurements = measurements  # type: ignore[attr-defined]
+        return original(measurements)
+
+    updates.record = record  # type: ignore[method-assign]
+    fit(lambda: Regression(tanh_net()), [updates, Draws()], max_steps=3)
+    assert pictures == [0, 1, 1]
