@@ -5,7 +5,7 @@ from .measure.saturation import Saturation
 from .measure.statistic import HistogramOf, SaturationOf
 from .probe.measurements import Measurements
 from .probe.request import Quantity, Request, Scope, as_patterns
-from .report.plots import Curve, DensityPlot, Plot
+from .report.plots import Curve, DensityPlot, Plot, moment_cells, percent
 from .report.record import distribution_record
 
 
@@ -19,7 +19,8 @@ class ActivationHistogram(Instrument):
         - `activation/{layer}`: histogram of all outputs of the step's batches and calls, NaN and Inf left out;
         - `activation_mean/{layer}`, `activation_std/{layer}`: over all those elements, std with Bessel's correction;
         - `nonfinite/{layer}`: number of NaN and Inf, from the first time that there are any;
-        - `activation_distribution`: picture, one density curve a layer, with mean, std and saturated fraction.
+        - `activation_distribution`: picture, one density curve a layer, with mean, std and saturated fraction (ReLU:
+          zeros).
 
     An activation that is a function (`F.gelu(x)`, `torch.tanh(x)`, `x.sigmoid()`) is observed like a module, under the
     name of the module that calls it: `h.0.mlp.gelu`, a second call of a kind `h.0.mlp.gelu_1`.
@@ -95,30 +96,20 @@ class ActivationHistogram(Instrument):
         saturations = measurements.of(self._saturation)
         curves = []
         for name, histogram in measurements.of(self._activations).items():
-            if histogram.moments.count:
-                remark = f"mean {histogram.moments.mean:+.2f}, std {histogram.moments.std or 0:.2f}"
-                curves.append(
-                    Curve(
-                        name,
-                        remark + saturation_remark(saturations.get(name)),
-                        histogram,
-                    )
-                )
+            cells = moment_cells(histogram) | saturation_cell(saturations.get(name))
+            curves.append(Curve(name, cells, histogram))
+        if not any(curve.histogram.moments.count for curve in curves):
+            return {}
         title = f"activations at step {measurements.step}"
-        return (
-            {"activation_distribution": DensityPlot(title, "activation", curves)}
-            if curves
-            else {}
-        )
+        return {"activation_distribution": DensityPlot(title, "activation", curves)}
 
     def what_is_missing(self, measurements: Measurements) -> str | None:
         return measurements.why_no_layers(self._activations)
 
 
-def saturation_remark(saturation: Saturation | None) -> str:
-    """Returns what a legend adds for the saturated fraction of a layer."""
-    return (
-        ""
-        if saturation is None or saturation.fraction is None
-        else f", saturated {saturation.fraction:.1%}"
-    )
+def saturation_cell(saturation: Saturation | None) -> dict[str, str]:
+    """Returns the saturated fraction of a layer as it stands in a legend; of ReLU, it is that of zeros."""
+    if saturation is None or saturation.fraction is None:
+        return {}
+    header = "zeros" if saturation.off == "zeros" else "sat"
+    return {header: percent(saturation.fraction)}

@@ -7,7 +7,7 @@ from .measure.histogram import Histogram
 from .measure.statistic import HistogramOf, MomentsOf
 from .probe.measurements import Measurements
 from .probe.request import Quantity, Request, Scope, as_patterns
-from .report.plots import Curve, DensityPlot, Plot
+from .report.plots import Curve, DensityPlot, Plot, compact, moment_cells
 from .report.record import distribution_record
 
 MEANS = ("activation_grad_mean/", "weight_grad_mean/", "weight_mean/")
@@ -132,33 +132,22 @@ class GradStats(Instrument):
     def plots(self, measurements: Measurements) -> dict[str, Plot]:
         weights = measurements.of(self._weights)
         layers = [
-            Curve(
-                name,
-                f"mean {histogram.moments.mean:+.1e}, std {histogram.moments.std or 0:.1e}",
-                histogram,
-            )
+            Curve(name, moment_cells(histogram), histogram)
             for name, histogram in measurements.of(self._activation_grads).items()
-            if histogram.moments.count
         ]
         params = [
-            Curve(
-                name,
-                ratio_remark(grad_data_ratio(histogram, weights.get(name))),
-                histogram,
-            )
+            Curve(name, ratio_cell(histogram, weights.get(name)), histogram)
             for name, histogram in measurements.of(self._weight_grads).items()
-            if histogram.moments.count
         ]
-        step = measurements.step
         plots: dict[str, Plot] = {}
-        if layers:
-            title = f"gradients of activations at step {step}"
-            plots["activation_grad_distribution"] = DensityPlot(
-                title, "gradient", layers
-            )
-        if params:
-            title = f"gradients of parameters at step {step}"
-            plots["weight_grad_distribution"] = DensityPlot(title, "gradient", params)
+        for kind, of, curves in (
+            ("activation_grad", "activations", layers),
+            ("weight_grad", "parameters", params),
+        ):
+            if any(curve.histogram.moments.count for curve in curves):
+                title = f"gradients of {of} at step {measurements.step}"
+                plot = DensityPlot(title, "gradient", curves)
+                plots[f"{kind}_distribution"] = plot
         return plots
 
     def what_is_missing(self, measurements: Measurements) -> str | None:
@@ -185,6 +174,7 @@ def grad_data_ratio(gradient: Histogram, weight: Histogram | None) -> float | No
     return gradient.moments.std / weight.moments.std
 
 
-def ratio_remark(ratio: float | None) -> str:
+def ratio_cell(gradient: Histogram, weight: Histogram | None) -> dict[str, str]:
     """Returns what the lecture's legend says of a parameter: the size of its gradient beside its own."""
-    return "no ratio" if ratio is None else f"grad:data {ratio:.1e}"
+    ratio = grad_data_ratio(gradient, weight)
+    return {"grad:data": "none" if ratio is None else compact(ratio)}

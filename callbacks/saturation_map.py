@@ -1,15 +1,18 @@
 """SaturationMap: saturated values and dead units of each activation."""
 
+from collections.abc import Mapping
+
 from ._instrument import Instrument, Number, check_threshold
 from ._messages import InstrumentError
 from .measure.saturation import Saturation
 from .measure.statistic import SaturationOf
 from .probe.measurements import Measurements
 from .probe.request import Quantity, Request, Scope, as_patterns
-from .report.plots import MapPlot, Plot
+from .report.legend import drop_shared
+from .report.plots import MapPlot, Plot, percent
 
 MOST_MAPS = 8
-"""Maps that are drawn of a step at most: the most saturated layers."""
+"""Maps that are drawn of a step at most: the most saturated layers; of ReLU, those with the most dead units."""
 
 
 class SaturationMap(Instrument):
@@ -23,9 +26,10 @@ class SaturationMap(Instrument):
         - `dead_units/{layer}`: fraction of the units that are saturated on every example of the step; units of calls
           at several widths are different units;
         - `nonfinite/{layer}`: number of NaN and Inf, from the first time that there are any;
-        - `saturation_map/{layer}`: picture of the 8 most saturated layers, examples down and units across, of the first
-          128 examples and 512 units. The shade is the fraction of an example's places (pixels, positions) at which the
-          unit is saturated: white = all of them.
+        - `saturation_map/{layer}`: picture of the 8 most saturated layers (of ReLU and its like, of those with the most
+          dead units), examples down and units across, of the first 128 examples and 512 units. White = saturated,
+          orange = dead. Of a convolution or a sequence, the place (pixel, position) in the center is shown; numbers
+          are of all places.
 
     Saturated means: of tanh, `|h| > threshold`; of another activation, an output at which its slope is below tanh's
     there, `1 - threshold**2`: sigmoid's flat ends, the zeros of ReLU, both ends of ReLU6 and Hardtanh, the far
@@ -106,33 +110,48 @@ class SaturationMap(Instrument):
         return record
 
     def plots(self, measurements: Measurements) -> dict[str, Plot]:
+        saturations = measurements.of(self._saturation)
+        short = dict(zip(saturations, drop_shared(list(saturations)), strict=True))
         plots: dict[str, Plot] = {}
-        for name, saturation in self._most_saturated(measurements):
-            title = map_title(name, measurements.step, saturation)
+        for name, saturation in worst_layers(saturations):
+            title = map_title(short[name], measurements.step, saturation)
             if saturation.map is not None:
-                plots[f"saturation_map/{name}"] = MapPlot(title, saturation.map)
+                dead = next(iter(saturation.dead.values()))
+                plots[f"saturation_map/{name}"] = MapPlot(
+                    title, saturation.map, dead, saturation.places
+                )
         return plots
-
-    def _most_saturated(
-        self, measurements: Measurements
-    ) -> list[tuple[str, Saturation]]:
-        """Returns the layers whose maps are drawn."""
-        saturations = measurements.of(self._saturation).items()
-        drawable = [
-            (name, each)
-            for name, each in saturations
-            if each.map is not None and each.count
-        ]
-        return sorted(drawable, key=lambda item: item[1].fraction or 0.0, reverse=True)[
-            :MOST_MAPS
-        ]
 
     def what_is_missing(self, measurements: Measurements) -> str | None:
         return measurements.why_no_layers(self._saturation)
 
 
+def worst_layers(
+    saturations: Mapping[str, Saturation],
+) -> list[tuple[str, Saturation]]:
+    """Returns the layers whose maps are drawn: by dead units where half of the values are normally zero, as of ReLU."""
+
+    def badness(item: tuple[str, Saturation]) -> tuple[float, float]:
+        saturation = item[1]
+        fraction = saturation.fraction or 0.0
+        if saturation.off is None:
+            return fraction, fraction
+        return saturation.dead_units or 0.0, fraction
+
+    drawable = [
+        (name, saturation)
+        for name, saturation in saturations.items()
+        if saturation.map is not None and saturation.count
+    ]
+    return sorted(drawable, key=badness, reverse=True)[:MOST_MAPS]
+
+
 def map_title(name: str, step: int, saturation: Saturation) -> str:
     """Returns the title of a map: the saturated fraction and the dead units."""
-    saturated = f"{saturation.fraction or 0:.1%} saturated (white)"
+    fraction = percent(saturation.fraction or 0.0)
+    white = "saturated (white)"
+    if saturation.off is not None:
+        white = f"{saturation.off} (white; half is normal)"
     dead = f"{saturation.dead_count} of {saturation.units} units dead"
-    return f"{name} at step {step}: {saturated}, {dead}"
+    orange = " (orange)" if saturation.dead_count else ""
+    return f"{name} at step {step}\n{fraction} {white}, {dead}{orange}"

@@ -1,13 +1,19 @@
-"""Names in a legend: as many as can be told apart, and no longer than a legend is wide."""
+"""Names and rows of a legend: as many as can be told apart, and no wider than there is room for in a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 MOST_LINES = 12
 """Lines of a figure that can be told apart by color."""
 
-LONGEST_NAME = 28
-"""Characters of a name for which a legend has room."""
+LONGEST_NAME = 24
+"""Characters of a name for which a legend has room that shows nothing else."""
+
+SHORTEST_NAME = 10
+"""Characters of a name at least, however many numbers stand beside it."""
+
+WIDEST_ROW = 30
+"""Characters of a row, half of the width of a picture."""
 
 ELLIPSIS = "…"
 
@@ -22,47 +28,84 @@ def choose_evenly(items: Sequence[Item]) -> Sequence[Item]:
     return [items[round(i * step)] for i in range(MOST_LINES)]
 
 
-def shorten_names(names: Sequence[str], longest: int = LONGEST_NAME) -> list[str]:
-    """Shortens qualified names for a legend; different names stay different.
+def legend_rows(
+    names: Sequence[str], cells: Sequence[Mapping[str, str]], total: int
+) -> list[str]:
+    """Returns the header and one row a line, for a font of characters of one width.
 
-    While a name is too long, components that all names begin with are dropped, then those that all names end with.
-    What is still too long is cut in the middle.
+    Args:
+        names: Qualified names, which may be a selection.
+        cells: Numbers beside each name, by the header of their column.
+        total: Number of names that the selection was made from.
+
+    Example:
+        >>> rows = legend_rows(["net.0.act", "net.2.act"], [{"std": "0.75"}, {"std": "1e-5"}], 2)
+        >>> print("|".join(rows))
+              std | 0.act 0.75|2.act 1e-5
+    """
+    columns = list(dict.fromkeys(header for row in cells for header in row))
+    widths = [
+        max(len(column), *(len(row.get(column, "")) for row in cells))
+        for column in columns
+    ]
+    room = WIDEST_ROW - sum(width + 1 for width in widths) if columns else LONGEST_NAME
+    short = shorten_names(names, max(room, SHORTEST_NAME))
+    corner = f"{len(names)} of {total}" if len(names) < total else ""
+    first = max(map(len, [corner, *short]), default=0)
+    header = _row(corner, columns, first, widths)
+    rows = [
+        _row(name, [row.get(column, "") for column in columns], first, widths)
+        for name, row in zip(short, cells, strict=True)
+    ]
+    return [header, *rows]
+
+
+def _row(name: str, cells: Sequence[str], first: int, widths: Sequence[int]) -> str:
+    padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
+    return " ".join([name.ljust(first), *padded])
+
+
+def shorten_names(names: Sequence[str], longest: int = LONGEST_NAME) -> list[str]:
+    """Shortens qualified names that stand together; different names stay different.
+
+    Components that all names begin with are dropped, as long as a letter is left in each name; and so are those that
+    all end with. A name that is still too long is cut in the middle, or numbered where that does not tell names apart.
 
     Args:
         names: Names with dots, such as "encoder.layer.0.act".
-        longest: Characters that a name should have at most. It has more where names could not be told apart.
+        longest: Characters that a name has at most, at least 6.
 
     Example:
-        >>> shorten_names([f"bert.encoder.layer.{i}.intermediate.intermediate_act_fn" for i in (0, 11)])
-        ['…0.intermediate…', '…11.intermediate…']
+        >>> shorten_names([f"bert.encoder.layer.{i}.intermediate.act_fn" for i in (0, 11)])
+        ['0.intermediate', '11.intermediate']
     """
-    shortened = _drop_common_ends(names, longest)
-    lengths = [len(name) for name in shortened]
-    for length in range(longest, max(lengths, default=0)):
-        cut = _cut_apart(shortened, length)
-        if cut is not None:
+    shortened = drop_shared(names)
+    heads = sorted(range(longest), key=lambda head: abs(head - longest // 2))
+    for head in heads:
+        cut = [_cut(name, head, longest) for name in shortened]
+        if len(set(cut)) == len(set(shortened)):
             return cut
-    return shortened
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(shortened))}
+    return [_numbered(name, numbers[name], longest) for name in shortened]
 
 
-def _drop_common_ends(names: Sequence[str], longest: int) -> list[str]:
-    """Drops the fewest components that make all names short enough, as far as all names share the components."""
+def drop_shared(names: Sequence[str]) -> list[str]:
+    """Drops the components that all names begin or end with, as long as each name keeps a letter.
+
+    Example:
+        >>> drop_shared(["network.hidden.linear0.weight", "network.head.weight"])
+        ['hidden.linear0', 'head']
+    """
     parts = [name.split(".") for name in names]
-    shortened = list(names)
-    start, end = "", ""
-    while _is_too_long(shortened, longest) and _share(parts, 0):
-        start = ELLIPSIS
-        parts = [components[1:] for components in parts]
-        shortened = [start + ".".join(components) for components in parts]
-    while _is_too_long(shortened, longest) and _share(parts, -1):
-        end = ELLIPSIS
-        parts = [components[:-1] for components in parts]
-        shortened = [start + ".".join(components) + end for components in parts]
-    return shortened
-
-
-def _is_too_long(names: Sequence[str], longest: int) -> bool:
-    return any(len(name) > longest for name in names)
+    if len(set(names)) < 2:
+        return list(names)
+    for first, last in ((1, None), (0, -1)):
+        place = 0 if first else -1
+        shorter = [components[first:last] for components in parts]
+        while _share(parts, place) and all(map(_is_recognizable, shorter)):
+            parts = shorter
+            shorter = [components[first:last] for components in parts]
+    return [".".join(components) for components in parts]
 
 
 def _share(parts: Sequence[Sequence[str]], place: int) -> bool:
@@ -71,15 +114,9 @@ def _share(parts: Sequence[Sequence[str]], place: int) -> bool:
     return len(components) == 1 and min(map(len, parts)) > 1
 
 
-def _cut_apart(names: Sequence[str], length: int) -> list[str] | None:
-    """Cuts long names as near to their middle as they stay different; None if they do not."""
-    middle = length // 2
-    heads = sorted(range(length), key=lambda head: abs(head - middle))
-    for head in heads:
-        cut = [_cut(name, head, length) for name in names]
-        if len(set(cut)) == len(set(names)):
-            return cut
-    return None
+def _is_recognizable(components: Sequence[str]) -> bool:
+    """True if a name has a letter: a number alone is not a name."""
+    return any(character.isalpha() for character in "".join(components))
 
 
 def _cut(name: str, head: int, length: int) -> str:
@@ -88,3 +125,8 @@ def _cut(name: str, head: int, length: int) -> str:
         return name
     tail = length - len(ELLIPSIS) - head
     return name[:head] + ELLIPSIS + name[len(name) - tail :]
+
+
+def _numbered(name: str, number: int, length: int) -> str:
+    end = f"{ELLIPSIS}#{number}"
+    return name[: length - len(end)] + end

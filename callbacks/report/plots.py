@@ -11,20 +11,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..measure.histogram import Floats, Histogram
-from .legend import choose_evenly, shorten_names
-
-POINTS = 100
-"""Points of a density curve, as in the lecture."""
-
-CENTER = 0.9995
-"""Fraction of the values, at either end, up to which the axis reaches."""
-
-MARGIN = 0.02
-"""Width of the margins of the axis, as a fraction of the range."""
-
-LONGEST_LABEL = 50
-"""Characters for which the legend of a figure has room where names have no remarks."""
+from ..measure.histogram import Histogram
+from .density import (
+    DensityAxis,
+    choose_axis,
+    choose_heights,
+    density,
+    zero_fraction,
+)
+from .legend import choose_evenly, legend_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +28,12 @@ class Curve:
 
     Attributes:
         name: Its qualified name.
-        remark: Text after the name in the legend, such as "mean +0.00".
-        histogram: Its values; at least one is finite.
+        cells: Numbers beside the name in the legend, by the header of their column, such as {"std": "0.75"}.
+        histogram: Its values. Without a finite value there is no curve, but a row in the legend.
     """
 
     name: str
-    remark: str
+    cells: Mapping[str, str]
     histogram: Histogram
 
 
@@ -60,19 +55,46 @@ class DensityPlot:
     def arguments(self) -> dict[str, Any]:
         """Returns the arguments of `figures.density_figure`."""
         curves = choose_evenly(self.curves)
-        limits = _axis_limits([curve.histogram for curve in curves])
-        names = shorten_names([curve.name for curve in curves])
-        lines = []
-        for name, curve in zip(names, curves, strict=True):
-            values, densities = _density(curve.histogram, limits)
-            lines.append((f"{name}: {curve.remark}", values, densities))
-        total = len(self.curves)
+        axis = choose_axis([curve.histogram for curve in curves])
+        cells = [dict(curve.cells) for curve in curves]
+        if axis.without_zeros:
+            for row, curve in zip(cells, curves, strict=True):
+                row.setdefault("zeros", percent(zero_fraction(curve.histogram)))
+        names = [curve.name for curve in curves]
         return {
             "title": self.title,
-            "axis": self.axis,
-            "limits": limits,
-            "lines": lines,
-            "total": total,
+            **_density_arguments(self.axis, axis, [c.histogram for c in curves]),
+            "legend": legend_rows(names, cells, len(self.curves)) if curves else [],
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HistogramPlot:
+    """Density of one distribution, with its mean and std in the title.
+
+    Attributes:
+        title: Title of the figure, such as the tag and the step.
+        axis: Label of the axis of the values.
+        histogram: Values of the distribution.
+    """
+
+    figure: ClassVar[str] = "density_figure"
+    title: str
+    axis: str
+    histogram: Histogram
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns the arguments of `figures.density_figure`."""
+        axis = choose_axis([self.histogram])
+        summary = ", ".join(
+            f"{name} {number}" for name, number in moment_cells(self.histogram).items()
+        )
+        if axis.without_zeros:
+            summary += f", {percent(zero_fraction(self.histogram))} zeros"
+        return {
+            "title": f"{self.title}\n{summary}",
+            **_density_arguments(self.axis, axis, [self.histogram]),
+            "legend": [],
         }
 
 
@@ -94,69 +116,12 @@ class RatioPlot:
     def arguments(self) -> dict[str, Any]:
         """Returns the arguments of `figures.ratio_figure`."""
         names = choose_evenly(list(self.ratios))
-        values = [_with_gaps(self.ratios[name]) for name in names]
-        lines = list(zip(shorten_names(names, LONGEST_LABEL), values, strict=True))
+        cells = [{"last": _last(self.ratios[name])} for name in names]
         return {
             "title": self.title,
             "steps": list(self.steps),
-            "lines": lines,
-            "total": len(self.ratios),
-        }
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MapPlot:
-    """Saturation map of a layer: units across, examples down.
-
-    Attributes:
-        title: Title of the figure.
-        shades: `(examples, units)` from 0 to 255: white = saturated at every place of the example.
-    """
-
-    figure: ClassVar[str] = "map_figure"
-    title: str
-    shades: NDArray[np.uint8]
-
-    def arguments(self) -> dict[str, Any]:
-        """Returns the arguments of `figures.map_figure`."""
-        return {"title": self.title, "shades": self.shades}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class HistogramPlot:
-    """Density of one distribution, with its mean and std in the title.
-
-    Attributes:
-        title: Title of the figure, such as the tag and the step.
-        axis: Label of the axis of the values.
-        histogram: Values of the distribution.
-    """
-
-    figure: ClassVar[str] = "distribution_figure"
-    title: str
-    axis: str
-    histogram: Histogram
-
-    def arguments(self) -> dict[str, Any]:
-        """Returns the arguments of `figures.distribution_figure`."""
-        moments = self.histogram.moments
-        if not moments.count:
-            title = f"{self.title}: no finite values"
-            return {
-                "title": title,
-                "axis": self.axis,
-                "limits": (0.0, 1.0),
-                "values": [],
-                "densities": [],
-            }
-        limits = _axis_limits([self.histogram])
-        values, densities = _density(self.histogram, limits)
-        return {
-            "title": f"{self.title}: mean {moments.mean:+.2g}, std {moments.std or 0:.2g}",
-            "axis": self.axis,
-            "limits": limits,
-            "values": values,
-            "densities": densities,
+            "lines": [_with_gaps(self.ratios[name]) for name in names],
+            "legend": legend_rows(names, cells, len(self.ratios)) if names else [],
         }
 
 
@@ -184,33 +149,105 @@ class SeriesPlot:
         }
 
 
-Plot = DensityPlot | RatioPlot | MapPlot | HistogramPlot | SeriesPlot
+@dataclass(frozen=True, slots=True, eq=False)
+class MapPlot:
+    """Saturation map of a layer: units across, examples down.
+
+    Attributes:
+        title: Title of the figure.
+        shades: `(examples, units)` 255 where a unit is saturated, 0 elsewhere.
+        dead: Mask of the dead units, of at least as many units as are shown; None = not known.
+        places: Sizes of the axes of an example besides its units, of whose center the map is, such as (28, 28).
+    """
+
+    figure: ClassVar[str] = "map_figure"
+    title: str
+    shades: NDArray[np.uint8]
+    dead: NDArray[np.bool_] | None = None
+    places: tuple[int, ...] = ()
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns the arguments of `figures.map_figure`."""
+        units = self.shades.shape[1]
+        dead = [] if self.dead is None else np.flatnonzero(self.dead[:units]).tolist()
+        size = " x ".join(map(str, self.places))
+        total = units if self.dead is None else len(self.dead)
+        return {
+            "title": self.title,
+            "shades": self.shades,
+            "dead": dead,
+            "across": f"unit (first {units} of {total})" if units < total else "unit",
+            "down": f"example, center of {size}" if size else "example",
+        }
 
 
-def _axis_limits(histograms: Sequence[Histogram]) -> tuple[float, float]:
-    """Limits between which all but the outermost few values of every histogram lie."""
-    lows = [histogram.quantile(1 - CENTER) for histogram in histograms]
-    highs = [histogram.quantile(CENTER) for histogram in histograms]
-    low, high = min(lows, default=0.0), max(highs, default=0.0)
-    margin = MARGIN * (high - low) or 0.5 * abs(high) or 0.5
-    return low - margin, high + margin
+Plot = DensityPlot | HistogramPlot | MapPlot | RatioPlot | SeriesPlot
 
 
-def _density(
-    histogram: Histogram, limits: tuple[float, float]
-) -> tuple[Floats, Floats]:
-    """`(POINTS,)` values and densities over the part of the axis where the histogram has values."""
-    low = max(limits[0], histogram.moments.low)
-    high = min(limits[1], histogram.moments.high)
-    if not low < high:  # a constant: a spike as wide as one point of the axis
-        half = (limits[1] - limits[0]) / POINTS / 2
-        low, high = low - half, low + half
-    edges = np.linspace(low, high, POINTS + 1)
-    fractions = histogram.count_between(edges) / histogram.moments.count
-    width = edges[1] - edges[0]
-    return edges[:-1] + width / 2, fractions / width
+def moment_cells(histogram: Histogram) -> dict[str, str]:
+    """Returns the mean and the std of a distribution as they stand in a legend; a mean near zero is 0."""
+    moments = histogram.moments
+    if not moments.count:
+        return {"mean": "none", "std": "none"}
+    std = moments.std or 0.0
+    mean = 0.0 if abs(moments.mean) < std / 200 else moments.mean
+    return {"mean": compact(mean), "std": compact(std)}
+
+
+def compact(number: float) -> str:
+    """Formats a number with at most six characters.
+
+    Example:
+        >>> [compact(number) for number in (0.0, 0.7512, -12.3, 4321.0, -0.000012, 3e12)]
+        ['0', '0.75', '-12.3', '4321', '-1e-5', '3e12']
+    """
+    magnitude = abs(number)
+    if magnitude == 0 or not math.isfinite(number):
+        return f"{number:.0f}"
+    if not 0.01 <= magnitude < 9999.5:
+        digits, exponent = f"{number:.0e}".split("e")
+        return f"{digits}e{int(exponent)}"
+    decimals = 2 if magnitude < 10 else 1 if magnitude < 100 else 0
+    return f"{number:.{decimals}f}"
+
+
+def percent(fraction: float) -> str:
+    """Formats a fraction as a percentage of at most four characters; all and none are exact.
+
+    Example:
+        >>> [percent(fraction) for fraction in (0.0, 1e-5, 0.034, 0.52, 0.9999, 1.0)]
+        ['0%', '0.1%', '3.4%', '52%', '99%', '100%']
+    """
+    if fraction in (0, 1):
+        return f"{fraction:.0%}"
+    if fraction < 0.0995:
+        return f"{max(fraction, 0.001):.1%}"
+    return f"{min(fraction, 0.99):.0%}"
+
+
+def _density_arguments(
+    name: str, axis: DensityAxis, histograms: Sequence[Histogram]
+) -> dict[str, Any]:
+    """Returns the curves, and the labels, limits and scales of their axes."""
+    curves = [density(histogram, axis) for histogram in histograms]
+    heights, is_log = choose_heights(curves, axis)
+    label = "fraction per decade" if axis.is_log else "density"
+    return {
+        "across": f"|{name}|" if axis.is_log else name,
+        "up": f"{label}, no zeros" if axis.without_zeros else label,
+        "limits": axis.limits,
+        "heights": heights,
+        "is_log": (axis.is_log, is_log),
+        "lines": curves,
+    }
 
 
 def _with_gaps(values: Sequence[float | None]) -> list[float]:
     """Replaces None by NaN, at which matplotlib interrupts a line."""
     return [math.nan if value is None else value for value in values]
+
+
+def _last(values: Sequence[float | None]) -> str:
+    """Returns the last number of a line as it stands in a legend."""
+    numbers = [value for value in values if value is not None]
+    return f"{numbers[-1]:.1f}" if numbers else ""

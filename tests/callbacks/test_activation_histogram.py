@@ -19,7 +19,7 @@ from reference import steps_by_hand
 from torch import Tensor, nn
 
 from callbacks import ActivationHistogram
-from callbacks.report.plots import DensityPlot
+from callbacks.report.plots import DensityPlot, percent
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"
@@ -93,22 +93,26 @@ def test_layers_in_the_order_of_their_first_call() -> None:
 
 
 def test_legend() -> None:
-    """The saturated fraction of activations; not of other layers, and not of activations that never saturate."""
+    """The saturated fraction of activations; not of other layers, and not of activations that never saturate.
+
+    ReLU's zeros are not called saturated.
+    """
     instrument = KeepsMeasurements(every_n_steps=1, layers=["*"], threshold=0.5)
-    net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.LeakyReLU(), nn.Linear(8, 1))
+    activations = (nn.Tanh(), nn.LeakyReLU(), nn.ReLU())
+    net = nn.Sequential(nn.Linear(4, 8), *activations, nn.Linear(8, 1))
     fit(lambda: Regression(net), [instrument], max_steps=2)
     plot = instrument.plot()
-    remarks = {curve.name: curve.remark for curve in plot.curves}
+    cells = {curve.name: curve.cells for curve in plot.curves}
     assert (plot.title, plot.axis) == ("activations at step 1", "activation")
-    assert ["saturated" in remarks[f"net.{index}"] for index in range(4)] == [
-        False,
-        True,
-        False,
-        False,
+    assert [list(cells[f"net.{index}"]) for index in range(5)] == [
+        ["mean", "std"],
+        ["mean", "std", "sat"],
+        ["mean", "std"],
+        ["mean", "std", "zeros"],
+        ["mean", "std"],
     ]
-    assert all(
-        remark.startswith("mean ") and ", std " in remark for remark in remarks.values()
-    )
+    zeros = next(curve for curve in plot.curves if curve.name == "net.3").histogram
+    assert cells["net.3"]["zeros"] == percent(zeros.zeros / zeros.moments.count)
 
 
 def test_the_saturated_fraction_is_not_a_number_of_this_instrument() -> None:
@@ -122,7 +126,7 @@ def test_without_pictures_saturation_is_not_measured() -> None:
     assert len(ActivationHistogram().requests) == 2
 
 
-def test_a_layer_without_finite_values_has_no_curve() -> None:
+def test_a_layer_without_finite_values_is_in_the_legend() -> None:
     class Breaks(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x * torch.nan
@@ -140,7 +144,9 @@ def test_a_layer_without_finite_values_has_no_curve() -> None:
         messages,
         r"NaN or Inf in step 0, first in the output of net\.1 \(32 of its values\)",
     )
-    assert [curve.name for curve in instrument.plot().curves] == ["net.0"]
+    curves = instrument.plot().curves
+    assert [curve.name for curve in curves] == ["net.0", "net.1"]
+    assert curves[1].cells == {"mean": "none", "std": "none"}
     assert instrument.latest is not None
     assert instrument.latest["nonfinite/net.1"] == 32
     assert not {"activation_mean/net.1", "activation_std/net.1"} & set(

@@ -1788,8 +1788,11 @@ def test_dead_units_of_several_widths(shape: tuple[int, ...]) -> None:
     )
 
 
-def test_a_live_unit_is_not_white_in_the_map_of_images() -> None:
-    """A unit that is alive at some pixel of an example, if only at its last, has no white cell there."""
+def test_a_live_unit_is_not_dead_in_the_map_of_images() -> None:
+    """A unit that is alive at some pixel, if only at the last of one example, is not marked as dead.
+
+    The map itself is of the pixel in the center.
+    """
     plots: list[Any] = []
 
     class Keeps(SaturationMap):
@@ -1822,13 +1825,9 @@ def test_a_live_unit_is_not_white_in_the_map_of_images() -> None:
     chosen.observe = observe  # type: ignore[method-assign]
     fit(lambda: Regression(Images()), [chosen], data=loader((4, 6, 6)), max_steps=1)
     (plot,) = chosen.plots(measurements[0]).values()
-    shades = plot.map if hasattr(plot, "map") else plot.shades
-    assert shades.shape == (8, 4)
-    white = shades == 255
-    assert white[:, [0, 3]].all()
-    assert not white[:, 1].any()
-    assert not white[0, 2]
-    assert white[1:, 2].all()
+    assert (plot.shades.shape, plot.places) == ((8, 4), (6, 6))
+    assert (plot.shades == 255).all()
+    assert plot.dead.tolist() == [True, False, False, True]
 
 
 # 20. What is shown by default.

@@ -102,29 +102,41 @@ def test_a_map_of_examples_and_units() -> None:
     )
     (plot,) = instrument.maps().values()
     assert plot.shades.dtype == np.uint8
-    assert plot.shades.tolist() == [[255, 0, 127], [255, 0, 0]]
-    assert plot.title == "net.1 at step 0: 41.7% saturated (white), 1 of 3 units dead"
+    assert plot.shades.tolist() == [[255, 0, 0], [255, 0, 0]]  # the second position
+    assert plot.places == (2,)
+    assert plot.dead is not None
+    assert plot.dead.tolist() == [True, False, False]
+    assert plot.title.splitlines() == [
+        "net.1 at step 0",
+        "42% saturated (white), 1 of 3 units dead (orange)",
+    ]
     assert instrument.latest == {"saturation/net.1": 5 / 12, "dead_units/net.1": 1 / 3}
 
 
-def test_the_most_saturated_layers_are_drawn() -> None:
-    class Shifted(nn.Module):
-        """ReLU of inputs that are moved, so that a fraction of them is zero."""
+class Shifted(nn.Module):
+    """An activation of inputs that are moved, so that a fraction of its outputs is saturated."""
 
-        def __init__(self, shift: float) -> None:
-            super().__init__()
-            self.shift, self.relu = shift, nn.ReLU()
+    def __init__(self, activation: nn.Module, *shifts: float) -> None:
+        super().__init__()
+        self.shifts, self.act = torch.tensor(shifts), activation
 
-        def forward(self, x: Tensor) -> Tensor:
-            return x + 0 * self.relu(x + self.shift)
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0 * self.act(x + self.shifts)
 
-    shifts = [0.0, 3.0, -0.5, 2.0, -1.0, 1.0, -2.0, 0.5, -0.2, 0.2, 5.0, 1.5]
+
+def maps_of(*layers: nn.Module) -> KeepsMeasurements:
     instrument = KeepsMeasurements(every_n_steps=1)
-    net = nn.Sequential(nn.Linear(4, 8), *map(Shifted, shifts), nn.Linear(8, 1))
+    net = nn.Sequential(nn.Linear(4, 8), *layers, nn.Linear(8, 1))
     fit(lambda: Regression(net), [instrument], max_steps=1)
+    return instrument
+
+
+def test_the_most_saturated_layers_are_drawn() -> None:
+    shifts = [0.0, 3.0, -0.5, 2.0, -1.0, 1.0, -2.0, 0.5, -0.2, 0.2, 5.0, 1.5]
+    instrument = maps_of(*(Shifted(nn.Tanh(), shift) for shift in shifts))
     assert instrument.latest is not None
     fractions = {
-        f"net.{index + 1}.relu": instrument.latest[f"saturation/net.{index + 1}.relu"]
+        f"net.{index + 1}.act": instrument.latest[f"saturation/net.{index + 1}.act"]
         for index in range(12)
     }
     by_fraction = sorted(fractions, key=lambda name: -fractions[name])  # type: ignore[operator]
@@ -132,6 +144,24 @@ def test_the_most_saturated_layers_are_drawn() -> None:
         f"saturation_map/{name}" for name in by_fraction[:MOST_MAPS]
     ]
     assert len(instrument.maps()) == 8 < len(fractions)
+
+
+def test_of_relu_the_layers_with_dead_units_are_drawn_first() -> None:
+    """A layer of which more values are zero is no worse, as long as all units live."""
+    alive = Shifted(nn.ReLU(), *[0.0] * 8)
+    dead = Shifted(nn.ReLU(), *[-50.0] * 2, *[2.0] * 6)
+    instrument = maps_of(alive, Shifted(nn.Tanh(), 0.0), dead)
+    assert instrument.latest is not None
+    zeros = [instrument.latest[f"saturation/net.{index}.act"] for index in (1, 3)]
+    assert zeros[0] > zeros[1]  # type: ignore[operator]
+    tags = list(instrument.maps())
+    assert tags[0] == "saturation_map/net.3.act"
+    plot = instrument.maps()[tags[0]]
+    first, second = plot.title.splitlines()
+    assert first == "3.act at step 0"  # all names begin with "net"
+    assert "zeros (white; half is normal), 2 of 8 units dead (orange)" in second
+    assert plot.dead is not None
+    assert plot.dead.tolist() == [True] * 2 + [False] * 6
 
 
 def test_no_map_without_pictures() -> None:

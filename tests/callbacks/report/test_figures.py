@@ -1,6 +1,8 @@
-"""Figures, by what is in them."""
+"""Figures, by what is in them, and by whether it can be read where TensorBoard shows them."""
 
 import io
+import itertools
+import math
 import subprocess
 import sys
 import warnings
@@ -12,18 +14,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from callbacks.measure.histogram import Histogram
 from callbacks.report import figures
-from callbacks.report.figures import (
-    draw,
-    map_figure,
-    png,
-    ratio_figure,
-)
+from callbacks.report.figures import color, draw, png
+from callbacks.report.legend import MOST_LINES
 from callbacks.report.plots import (
     Curve,
     DensityPlot,
@@ -32,6 +32,7 @@ from callbacks.report.plots import (
     Plot,
     RatioPlot,
     SeriesPlot,
+    moment_cells,
 )
 
 NAMES = [
@@ -44,21 +45,59 @@ NAMES = [
     "a^b_c",
     "$",
     "",
-    "\n",
     chr(0xD800),
     "{}",
     "层",
 ]
 NAN = float("nan")
-LINE = ("w", [-2.0, NAN, -3.5])
+
+CARD = 400
+"""Pixels of a card of TensorBoard across."""
+
+LEGIBLE = 9
+"""Pixels of a card that a text is high at least."""
 
 
 def figure_of(plot: Plot) -> Figure:
     return draw(plot.figure, plot.arguments())
 
 
-def curve(name: str, remark: str = "mean +0.00") -> Curve:
-    return Curve(name, remark, Histogram.of(torch.randn(99)))
+def curve(name: str, std: float = 1.0, shift: float = 0.0) -> Curve:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(200, generator=generator, dtype=torch.float64) * std + shift
+    histogram = Histogram.of(values)
+    return Curve(name, moment_cells(histogram) | {"sat": "3.4%"}, histogram)
+
+
+def zeros(name: str) -> Curve:
+    histogram = Histogram.of_zeros(9)
+    return Curve(name, moment_cells(histogram), histogram)
+
+
+def densities(names: list[str], *stds: float, shift: float = 0.0) -> DensityPlot:
+    """Returns a plot of layers with stds that repeat."""
+    curves = [
+        curve(name, std, shift)
+        for name, std in zip(names, itertools.cycle(stds or (1.0,)), strict=False)
+    ]
+    return DensityPlot("activations at step 123456", "activation", curves)
+
+
+def ratios(names: list[str], steps: list[int], *values: float) -> RatioPlot:
+    lines = {
+        name: [value + 0.1 * (step % 3) for step in steps]
+        for name, value in zip(names, itertools.cycle(values), strict=False)
+    }
+    return RatioPlot("updates up to step 123456", steps, lines)
+
+
+def saturation(examples: int, units: int, title: str = "relu at step 1") -> MapPlot:
+    shades = np.zeros((examples, units), dtype=np.uint8)
+    return MapPlot(title, shades, np.arange(units) % 3 == 0, (128, 1024))
+
+
+def layers(count: int, pattern: str = "network.hidden.{}.activation") -> list[str]:
+    return [pattern.format(number) for number in range(count)]
 
 
 def legend_of(figure: Figure) -> list[str]:
@@ -67,112 +106,340 @@ def legend_of(figure: Figure) -> list[str]:
     return [text.get_text() for text in legend.get_texts()]
 
 
-def test_the_legend_has_name_and_remark() -> None:
-    assert (
-        legend_of(figure_of(DensityPlot("", "", [curve("a"), curve("_act")])))
-        == [
-            "a: mean +0.00",
-            "_act: mean +0.00",  # matplotlib leaves out labels that begin with "_" unless they are given explicitly
-        ]
-    )
+def title_of(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.texts]
+
+
+# What is in them.
+
+
+def test_the_legend_has_name_and_numbers() -> None:
+    header, *rows = legend_of(figure_of(densities(["net.a", "net._act"])))
+    assert header.split() == ["mean", "std", "sat"]
+    # matplotlib leaves out labels that begin with "_".
+    assert [row.split()[0] for row in rows] == ["a", "_act"]
+    assert all(row.endswith(" 3.4%") for row in rows)
+
+
+def test_each_row_of_the_legend_has_the_color_of_its_line() -> None:
+    (axes,) = figure_of(densities(layers(5))).axes
+    legend = axes.get_legend()
+    assert legend is not None
+    header, *handles = legend.get_lines()
+    assert header.get_color() == "none"
+    assert [handle.get_color() for handle in handles] == [
+        line.get_color() for line in axes.lines
+    ]
 
 
 def test_a_selection_of_layers_is_told() -> None:
-    (axes,) = figure_of(DensityPlot("", "", [curve(str(i)) for i in range(100)])).axes
-    legend = axes.get_legend()
-    assert legend is not None
-    assert len(axes.lines) == 12
-    assert legend.get_title().get_text() == "12 of 100"
-
-
-@pytest.mark.parametrize("length", [35, 52, 70])
-def test_a_legend_of_long_names_fits(length: int) -> None:
-    names = [
-        f"model.{'layers_and_more.' * 5}"[: length - 10] + f"{i:02}.mlp.act"
-        for i in range(12)
-    ]
-    remark = "mean -0.06, std 0.75, saturated 10.3%"
-    densities = DensityPlot("", "", [curve(name, remark) for name in names])
-    for plot in (densities, RatioPlot("", [0], {name: [-3.0] for name in names})):
-        figure = figure_of(plot)
-        png(figure)
-        legend = figure.axes[0].get_legend()
-        assert legend is not None
-        assert legend.get_window_extent().x1 <= figure.bbox.x1
+    figure = figure_of(densities(layers(100)))
+    assert len(figure.axes[0].lines) == 12
+    assert legend_of(figure)[0].startswith("12 of 100")
 
 
 def test_ratios_have_their_guide_and_their_gaps() -> None:
-    figure = ratio_figure("", [0, 1, 2], [LINE], 1)
+    figure = figure_of(RatioPlot("", [0, 1, 2], {"w": [-2.0, None, -3.5]}))
     line, guide = figure.axes[0].lines
     assert list(line.get_xdata()) == [0, 1, 2]  # type: ignore[arg-type]
     assert [y != y for y in line.get_ydata()] == [False, True, False]  # type: ignore[union-attr]
     assert set(guide.get_ydata()) == {-3.0}  # type: ignore[arg-type]
-    assert legend_of(figure) == ["w", "guide: -3"]
+    assert legend_of(figure) == ["  last", "w -3.5", "guide -3"]
 
 
-def test_saturated_is_white_units_across_examples_down() -> None:
-    shades = np.array([[255, 0, 0], [255, 0, 128]], dtype=np.uint8)
-    (axes,) = map_figure("", shades).axes  # type: ignore[arg-type]
+def test_one_distribution_and_one_number_have_no_legend() -> None:
+    histogram = Histogram.of(torch.tensor([1.0, 2.0, 3.0]))
+    figure = figure_of(HistogramPlot("weight/a at step 3", "weight", histogram))
+    assert title_of(figure) == ["weight/a at step 3", "mean 2.00, std 1.00"]
+    assert figure.axes[0].get_legend() is None
+    figure = figure_of(SeriesPlot("loss", [0, 1, 4], [1.0, None, 3.0]))
+    assert title_of(figure) == ["loss"]
+    assert list(figure.axes[0].lines[0].get_xdata()) == [0, 1, 4]  # type: ignore[arg-type]
+
+
+def test_saturated_is_white_and_dead_is_orange() -> None:
+    shades = np.array([[255, 0, 0, 255], [255, 0, 255, 255]], dtype=np.uint8)
+    dead = np.array([False, False, False, True])
+    (axes,) = figure_of(MapPlot("", shades, dead)).axes
     (image,) = axes.images
     shown = image.get_array()
     assert shown is not None
-    assert shown.tolist() == shades.tolist()
-    assert (image.norm.vmin, image.norm.vmax) == (0, 255)
-    assert image.cmap(1.0)[:3] == (1.0, 1.0, 1.0)
+    assert shown[:, :3, 0].tolist() == shades[:, :3].tolist()
+    assert shown[:, 3].tolist() == [[224, 96, 0]] * 2
+    assert list(axes.lines[0].get_xdata()) == [3]  # type: ignore[arg-type]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("unit", "example")
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]  # examples down
 
 
 def test_shades_are_seen_in_the_png() -> None:
-    shades = np.array([[0, 128, 255]], dtype=np.uint8).repeat(5, 0)
-    picture = png(figure_of(MapPlot("", shades)))
-    pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("L"))
-    row = pixels[180, 80:895]
-    assert row[[0, 400, -1]].tolist() == pytest.approx([0, 128, 255], abs=4)
+    shades = np.array([[0, 0, 255, 255]], dtype=np.uint8).repeat(5, 0)
+    dead = np.array([False, False, False, True])
+    picture = png(figure_of(MapPlot("", shades, dead)))
+    pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
+    row = pixels[250]
+    assert np.abs(row[300]).max() <= 4
+    assert np.abs(row[540] - 255).max() <= 4
+    assert np.abs(row[740] - [224, 96, 0]).max() <= 8
+
+
+# Whether it can be read.
+
+
+def texts_of(figure: Figure) -> dict[str, list[Bbox]]:
+    """Returns the places of all texts by kind, in pixels of a card."""
+    FigureCanvasAgg(figure).draw()
+    (axes,) = figure.axes
+    legend = axes.get_legend()
+    kinds: dict[str, list[Text]] = {
+        "title": list(figure.texts),
+        "labels": [axes.xaxis.label, axes.yaxis.label],
+        "across": axes.get_xticklabels(),
+        "up": axes.get_yticklabels(),
+        "offsets": [axes.xaxis.get_offset_text(), axes.yaxis.get_offset_text()],
+        "legend": [] if legend is None else legend.get_texts(),
+    }
+    scale = CARD / figure.bbox.width
+    return {
+        kind: [
+            Bbox(text.get_window_extent().get_points() * scale)
+            for text in texts
+            if text.get_text().strip() and text.get_visible()
+        ]
+        for kind, texts in kinds.items()
+    }
+
+
+def overlap(first: Bbox, second: Bbox, slack: float = 0.5) -> bool:
+    """True if two boxes overlap by more than the empty edge of a text."""
+    both = Bbox.intersection(first, second)
+    return both is not None and both.width > slack and both.height > slack
+
+
+def faults_of(figure: Figure) -> list[str]:
+    """Returns what cannot be read."""
+    texts = texts_of(figure)
+    height = CARD * figure.bbox.height / figure.bbox.width
+    (axes,) = figure.axes
+    data = Bbox(axes.get_window_extent().get_points() * CARD / figure.bbox.width)
+    boxes = [(kind, box) for kind, found in texts.items() for box in found]
+    faults = [
+        f"{kind} runs out: {box}"
+        for kind, box in boxes
+        if box.x0 < 0 or box.y0 < 0 or box.x1 > CARD or box.y1 > height
+    ]
+    faults += [
+        f"{a} collides with {b}: {first}, {second}"
+        for (a, first), (b, second) in itertools.combinations(boxes, 2)
+        if overlap(first, second, 1.5 if a == b == "legend" else 0.5)
+    ]
+    faults += [f"{kind} is in the axes" for kind, box in boxes if overlap(box, data)]
+    neighbours = zip(texts["across"], texts["across"][1:], strict=False)
+    faults += ["ticks touch" for a, b in neighbours if b.x0 - a.x1 < 2]
+    if data.width < 0.3 * CARD or data.height < 0.5 * height:
+        faults.append(f"little is left for the curves: {data}")
+    if not texts["across"] and not axes.images:
+        faults.append("no ticks")
+    return faults
+
+
+LONG = "very_long_component_of_a_name_" * 2 + "{}.and_another_long_component_of_it"
+
+CASES = {
+    "one layer": densities(layers(1)),
+    "two layers": densities(layers(2)),
+    "12 layers": densities(layers(12)),
+    "41 layers": densities(layers(41)),
+    "64 layers": densities(layers(64)),
+    "long names": densities(layers(12, LONG)),
+    "long name": densities(layers(1, LONG)),
+    "long ends": densities(layers(12, "{}." + "x" * 80)),
+    "densities of 300 000": densities(layers(3), 1e-6),
+    "densities of 1e-9": densities(layers(3), 1e9),
+    "vanishing": densities(layers(20), *(10.0**-i for i in range(20))),
+    "exploding": densities(layers(20), *(10.0**i for i in range(20))),
+    "vanishing, with zeros": DensityPlot(
+        "gradients of activations at step 123456",
+        "gradient",
+        [*densities(layers(9), *(10.0**-i for i in range(9))).curves, zeros("dead")],
+    ),
+    "over 600 decades": densities(layers(3), 1e-150, 1.0, 1e150),
+    "scales apart": densities(layers(2), 1.0, 1 / 29),
+    "far from zero": densities(layers(2), 1e-4, shift=1000),
+    "constant": densities(layers(2), 0.0, shift=1e-5),
+    "zeros": densities(layers(2), 0.0),
+    "no layers": densities([]),
+    "weight": HistogramPlot(LONG * 2, "weight", Histogram.of(torch.randn(99) * 1e-5)),
+    "nothing finite": HistogramPlot("a", "weight", Histogram.of(torch.tensor([NAN]))),
+    "two steps": ratios(layers(2), [0, 1], -3.0),
+    "one step": ratios(layers(2), [1000000], -3.0),
+    "many steps": ratios(layers(64), list(range(0, 10**6, 500)), -2.0, -9.0),
+    "late steps": ratios(layers(12, LONG), [10**9, 10**9 + 1], -2.0),
+    "late steps, close": ratios(layers(2), list(range(10**9 + 1, 10**9 + 6)), -2.0),
+    "series": SeriesPlot("grad_norm/total", [0, 123456], [1e-12, 3e-12]),
+    "series of large numbers": SeriesPlot(LONG, [0, 5], [123456.0, 123457.0]),
+    "series of nothing": SeriesPlot("a", [], []),
+    "series of NaN": SeriesPlot("a", [1, 2], [NAN, None]),
+    "map": saturation(128, 512),
+    "long map title": saturation(32, 200, LONG * 2 + "\n" + LONG * 2),
+    "one unit": saturation(1, 1),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_all_can_be_read_in_a_card(case: str) -> None:
+    assert faults_of(figure_of(CASES[case])) == []
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    names=st.lists(
+        st.text(st.sampled_from("abimMW._0189"), min_size=1, max_size=90),
+        min_size=1,
+        max_size=14,
+        unique=True,
+    ),
+    exponents=st.lists(st.floats(-100, 100), min_size=1, max_size=3),
+    shift=st.floats(-1e6, 1e6),
+)
+def test_any_names_and_scales_can_be_read(
+    names: list[str], exponents: list[float], shift: float
+) -> None:
+    stds = [10.0**exponent for exponent in exponents]
+    assert faults_of(figure_of(densities(names, *stds, shift=shift))) == []
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    low=st.floats(-1e9, 1e9),
+    size=st.floats(1e-12, 1e9),
+    steps=st.lists(st.integers(0, 10**9), min_size=1, max_size=5, unique=True),
+)
+def test_any_limits_can_be_read(low: float, size: float, steps: list[int]) -> None:
+    values = [low + size * (number % 2) for number in range(len(steps))]
+    figure = figure_of(SeriesPlot("loss", sorted(steps), values))
+    assert faults_of(figure) == []
+
+
+def test_texts_are_large_enough() -> None:
+    for case in ("12 layers", "many steps", "map"):
+        figure = figure_of(CASES[case])
+        for text in figure.findobj(Text):
+            if text.get_text() and text.get_visible():  # type: ignore[attr-defined]
+                height = text.get_fontsize() * figure.dpi / 72  # type: ignore[attr-defined]
+                assert height * CARD / figure.bbox.width >= LEGIBLE
+
+
+def test_long_titles_are_cut_in_the_middle() -> None:
+    (title,) = title_of(figure_of(SeriesPlot("a" * 60 + "b" * 60, [0], [1.0])))
+    assert title.startswith("aaa")
+    assert "a…b" in title
+    assert title.endswith("bbb")
+
+
+def test_ticks_tell_values_apart() -> None:
+    for case in CASES:
+        (axes,) = figure_of(CASES[case]).axes
+        for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+            texts = [label.get_text() for label in labels]
+            assert len(set(texts)) == len(texts), case
+
+
+# Colors.
+
+LINEAR_TO_XYZ = np.array(
+    [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+)
+WHITE_POINT = np.array([0.9505, 1.0, 1.089])
+EYES = {
+    "normal": np.eye(3),
+    "deuteranopia": np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    ),
+    "protanopia": np.array(
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ]
+    ),
+    "tritanopia": np.array(
+        [
+            [1.255528, -0.076749, -0.178779],
+            [-0.078411, 0.930809, 0.147602],
+            [0.004733, 0.691367, 0.303900],
+        ]
+    ),
+}
+"""Linear RGB as seen, after Machado, Oliveira and Fernandes (2009)."""
+
+
+def linear(rgb: tuple[float, ...]) -> np.ndarray:
+    values = np.array(rgb[:3])
+    return np.where(
+        values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4
+    )
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* of linear RGB."""
+    ratios = LINEAR_TO_XYZ @ rgb.clip(0, 1) / WHITE_POINT
+    x, y, z = np.where(
+        ratios > 0.008856, np.cbrt(ratios), 7.787 * ratios + 16 / 116
+    ).tolist()
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("eyes", EYES)
+@pytest.mark.parametrize("count", range(2, MOST_LINES + 1))
+def test_neighbours_differ_in_color(count: int, eyes: str) -> None:
+    seen = [EYES[eyes] @ linear(color(number, count)) for number in range(count)]
+    places = [lab(rgb) for rgb in seen]
+    assert min(map(math.dist, places, places[1:])) > 25
+
+
+@pytest.mark.parametrize("count", range(1, MOST_LINES + 1))
+def test_colors_differ_from_each_other_and_from_white(count: int) -> None:
+    colors = [linear(color(number, count)) for number in range(count)]
+    for first, second in itertools.combinations(map(lab, colors), 2):
+        assert math.dist(first, second) > 20
+    for luminance in (float(LINEAR_TO_XYZ[1] @ rgb) for rgb in colors):
+        assert 1.05 / (luminance + 0.05) > 2.8  # WCAG's contrast
+
+
+# Files.
 
 
 def test_a_picture_is_a_palette_png_of_one_size() -> None:
-    for plot in (
-        DensityPlot("", "", [curve("a")]),
-        RatioPlot("", [0], {"w": [-3.0]}),
-        DensityPlot("", "", []),
-    ):
-        image = Image.open(io.BytesIO(png(figure_of(plot))))
-        assert (image.format, image.mode, image.size) == ("PNG", "P", (920, 360))
-
-
-@pytest.mark.parametrize("values", [[0.0] * 5, [1.0], [1e30, -1e30]])
-def test_values_without_spread_are_drawn(values: list[float]) -> None:
-    plot = DensityPlot("", "", [Curve("a", "", Histogram.of(torch.tensor(values)))])
-    assert png(figure_of(plot))[:4] == b"\x89PNG"
+    for case in ("12 layers", "two steps", "no layers", "map", "series"):
+        picture = png(figure_of(CASES[case]))
+        image = Image.open(io.BytesIO(picture))
+        assert (image.format, image.mode, image.size) == ("PNG", "P", (800, 500))
+        assert len(picture) < 60_000
 
 
 @pytest.mark.parametrize("use_tex", [False, True])
 def test_any_name_is_drawn_as_it_is(use_tex: bool) -> None:
     """TeX is not installed wherever a training asks for it."""
-    lines = [(name, [0.0, 1.0], [1.0, 2.0]) for name in NAMES]
+    plot = densities(NAMES)
+    title = "saturation of $_$"
     settings_before = dict(matplotlib.rcParams)
     with matplotlib.rc_context({"text.usetex": use_tex}), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Glyph"
-        )  # of a character that no font here has
-        arguments = {
-            "title": "saturation of $_$",
-            "axis": "activation",
-            "limits": (0, 1),
-            "lines": lines,
-            "total": len(lines),
-        }
-        figure = draw("density_figure", arguments)
+        # Of a character that no font here has.
+        warnings.filterwarnings("ignore", "Glyph")
+        figure = draw(plot.figure, plot.arguments() | {"title": title})
         assert png(figure)[:4] == b"\x89PNG"
     expected = [name.encode(errors="replace").decode() for name in NAMES]
-    assert legend_of(figure) == expected
-    texts = [
-        text
-        for text in figure.findobj(Text)
-        if text.get_text() in {*filter(None, expected), "saturation of $_$"}
-    ]
-    assert len(texts) > len(NAMES) - 1
-    assert not any(text.get_parse_math() or text.get_usetex() for text in texts)  # type: ignore[attr-defined]
+    assert [row[:7].rstrip() for row in legend_of(figure)[1:]] == expected
+    assert title_of(figure) == [title]
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    for text in (*legend.get_texts(), *figure.texts):
+        assert not text.get_parse_math()
+        assert not text.get_usetex()
     assert dict(matplotlib.rcParams) == settings_before
 
 
@@ -189,7 +456,7 @@ def test_random_names_are_drawn(name: str) -> None:
 
 
 def test_no_state_of_pyplot_is_touched() -> None:
-    assert png(figure_of(DensityPlot("", "", [curve("a")])))
+    assert png(figure_of(densities(["a"])))
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         assert not pyplot.get_fignums()
 
@@ -202,25 +469,3 @@ def test_nothing_of_the_package_is_needed_to_draw() -> None:
         check=True,
         cwd=Path(figures.__file__).parents[2],
     )
-
-
-def test_one_distribution_has_its_mean_and_std_in_the_title() -> None:
-    histogram = Histogram.of(torch.tensor([1.0, 2.0, 3.0]))
-    (axes,) = figure_of(HistogramPlot("weight/a at step 3", "weight", histogram)).axes
-    assert axes.get_title() == "weight/a at step 3: mean +2, std 1"
-    assert axes.get_xlabel() == "weight"
-    assert len(axes.lines[0].get_xdata()) > 2  # type: ignore[arg-type]
-
-
-def test_a_distribution_without_finite_values_says_so() -> None:
-    plot = HistogramPlot("a", "weight", Histogram.of(torch.tensor([NAN])))
-    (axes,) = figure_of(plot).axes
-    assert axes.get_title() == "a: no finite values"
-    assert png(figure_of(plot))
-
-
-def test_a_series_has_its_gaps() -> None:
-    (axes,) = figure_of(SeriesPlot("loss", [0, 1, 4], [1.0, None, 3.0])).axes
-    assert list(axes.lines[0].get_xdata()) == [0, 1, 4]  # type: ignore[arg-type]
-    assert [y != y for y in axes.lines[0].get_ydata()] == [False, True, False]  # type: ignore[union-attr]
-    assert axes.get_title() == "loss"

@@ -30,7 +30,7 @@ HISTOGRAM = Histogram.of(torch.randn(100))
 RATIOS = RatioPlot("updates", [0], {"w": [-3.0]})
 PLOTS: dict[str, Plot] = {
     "activation_distribution": DensityPlot(
-        "activations", "activation", [Curve("a", "", HISTOGRAM)]
+        "activations", "activation", [Curve("a", {}, HISTOGRAM)]
     ),
     "update_ratio": RATIOS,
     "saturation_map/a": MapPlot("saturation", np.zeros((2, 3), dtype=np.uint8)),
@@ -139,7 +139,7 @@ def test_pictures_of_a_drawing_process(tmp_path: Path) -> None:
     for tag in PLOTS:
         pictures = events.Images(tag)
         assert [picture.step for picture in pictures] == [0, 4]
-        assert (pictures[0].width, pictures[0].height) == (920, 360)
+        assert (pictures[0].width, pictures[0].height) == (800, 500)
 
 
 def test_pictures_are_written_with_later_records(png: bytes) -> None:
