@@ -90,6 +90,10 @@ SCHEMES = {
 }
 
 
+NAMES_IN_TORCH = {"LeakyReLU": "leaky_relu", "Identity": "linear"}
+"""Names in `nn.init.calculate_gain` that are not the class's in lower case."""
+
+
 def find_scheme(name: str) -> Scheme:
     """Returns a scheme by name.
 
@@ -113,11 +117,8 @@ def activation_gain(activation: nn.Module) -> float:
         >>> round(activation_gain(nn.Tanh()), 4), round(activation_gain(nn.GELU()), 4)
         (1.6667, 1.5335)
     """
-    name = (
-        "leaky_relu"
-        if isinstance(activation, nn.LeakyReLU)
-        else type(activation).__name__.lower()
-    )
+    class_name = type(activation).__name__
+    name = NAMES_IN_TORCH.get(class_name, class_name.lower())
     try:
         return nn.init.calculate_gain(name, getattr(activation, "negative_slope", None))  # type: ignore[arg-type]
     except ValueError:

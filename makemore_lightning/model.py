@@ -20,6 +20,7 @@ ACTIVATIONS = (
         "Hardsigmoid",
         "Hardswish",
         "Hardtanh",
+        "Identity",
         "LeakyReLU",
         "LogSigmoid",
         "Mish",
@@ -27,7 +28,7 @@ ACTIVATIONS = (
     ),
     *("ReLU6", "SELU", "SiLU", "Sigmoid", "Softplus", "Softsign", "Tanh"),
 )
-"""The element-wise activations of `torch.nn` that have no required argument and no parameter."""
+"""The element-wise activations of `torch.nn` without required arguments and parameters; Identity = a linear network."""
 
 
 class MLP(nn.Module):
