@@ -1,6 +1,8 @@
 """Progress bar in optimizer steps, with negligible cost per batch."""
 
+import logging
 import math
+import sys
 import time
 from typing import Any
 
@@ -31,9 +33,9 @@ class StepProgress(ProgressBar):
         self._next_refresh = 0.0
         self._enabled = True
         self._progress: Progress | None = None
-        self._loss: dict[
-            str, Any
-        ] = {}  # detached by Lightning; converted to a float only when displayed
+        # Detached by Lightning; converted to a float only when displayed.
+        self._outputs: Any = None
+        self._streams: dict[logging.StreamHandler, Any] = {}
 
     def disable(self) -> None:
         self._enabled = False
@@ -58,6 +60,7 @@ class StepProgress(ProgressBar):
         self._task = self._progress.add_task("", total=total, rate="", metrics="")
         self._start = (trainer.global_step, time.monotonic())
         self._progress.start()
+        self._redirect_messages()
 
     def on_train_batch_end(
         self,
@@ -67,8 +70,9 @@ class StepProgress(ProgressBar):
         batch: Any,
         batch_idx: int,
     ) -> None:
+        self._outputs = outputs
         if self._progress is not None and time.monotonic() >= self._next_refresh:
-            self._refresh(trainer, self._progress, outputs)
+            self._refresh(trainer, self._progress)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._stop(trainer)
@@ -78,17 +82,22 @@ class StepProgress(ProgressBar):
     ) -> None:
         self._stop(trainer)
 
-    def _refresh(
-        self, trainer: Trainer, progress: Progress, outputs: Any = None
-    ) -> None:
+    def _redirect_messages(self) -> None:
+        # Rich prints what goes to sys.stderr above the bar; Lightning's handlers have kept the stream of before.
+        for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+            for handler in logging.getLogger(name).handlers:
+                if isinstance(handler, logging.StreamHandler):
+                    self._streams[handler] = handler.setStream(sys.stderr)
+
+    def _refresh(self, trainer: Trainer, progress: Progress) -> None:
         time_of_refresh = time.monotonic()
         self._next_refresh = time_of_refresh + self._interval
         first_step, start_time = self._start
         seconds = max(time_of_refresh - start_time, 1e-9)
         rate = (trainer.global_step - first_step) / seconds
-        if isinstance(outputs, dict) and "loss" in outputs:
-            self._loss = {"loss": outputs["loss"]}
-        metrics = {**self._loss, **trainer.progress_bar_metrics}
+        metrics = dict(trainer.progress_bar_metrics)
+        if isinstance(self._outputs, dict) and "loss" in self._outputs:
+            metrics = {"loss": self._outputs["loss"], **metrics}
         text = "  ".join(
             f"{name} {float(value):.4f}" for name, value in metrics.items()
         )
@@ -104,4 +113,7 @@ class StepProgress(ProgressBar):
         if self._progress is not None:
             self._refresh(trainer, self._progress)
             self._progress.stop()
-            self._progress = None
+            self._progress = self._outputs = None
+            for handler, stream in self._streams.items():
+                handler.setStream(stream)
+            self._streams = {}

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,33 @@ def test_ends_with_all_steps_and_both_losses(few_names: Path) -> None:
     assert re.search(
         r"Step 30/30 .* \d+ steps/s .*loss \d\.\d{4}  val_loss \d\.\d{4}", last_line
     )
+
+
+def test_the_last_loss_is_that_of_the_last_step(few_names: Path) -> None:
+    class LastLoss(Callback):
+        value = 0.0
+
+        def on_train_batch_end(
+            self, trainer: Trainer, pl_module: Any, outputs: Any, *_: Any, **__: Any
+        ) -> None:
+            self.value = float(outputs["loss"])
+
+    last_loss, bar = LastLoss(), StepProgress(refreshes_per_second=0.001)
+    output = terminal_output(few_names, last_loss, bar=bar, max_steps=30)
+    assert f" loss {last_loss.value:.4f} " in output.strip().splitlines()[-1]
+
+
+def test_messages_have_lines_of_their_own(few_names: Path) -> None:
+    logger = logging.getLogger("lightning.pytorch")
+    level, streams = logger.level, [handler.stream for handler in logger.handlers]  # type: ignore[attr-defined]
+    logger.setLevel(logging.INFO)
+    try:
+        lines = terminal_output(few_names, max_steps=30).splitlines()
+    finally:
+        logger.setLevel(level)
+    (message,) = [line for line in lines if "`Trainer.fit` stopped" in line]
+    assert "Step" not in message
+    assert [handler.stream for handler in logger.handlers] == streams  # type: ignore[attr-defined]
 
 
 def test_a_long_run_fits_80_columns(few_names: Path) -> None:
