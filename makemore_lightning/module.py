@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import MultiStepLR
 
 from makemore_lightning.errors import InputError
+from makemore_lightning.hparams import mean_saturation, settings_row
 from makemore_lightning.initialization import find_scheme
 from makemore_lightning.logged_steps import is_logged_step
 from makemore_lightning.loop_overhead import LowOverheadModule
@@ -46,8 +47,9 @@ class MakemoreModule(LowOverheadModule):
     `perplexity` (a number of characters) and `accuracy` (a fraction). Train metrics are those of one batch, at the
     steps of `is_logged_step` and at the last; step 0 is the state at initialization. With them are `train/loss_log10`
     (log10 of the loss), `train/loss_mean` (mean over all batches since the point before) and `train/lr` (learning
-    rate). Validation metrics have the last step before the validation. TensorBoard's HParams table contains every
-    argument, and `final/val_loss`.
+    rate). Validation metrics have the last step before the validation. TensorBoard's HParams table contains the
+    settings that tell the lessons apart, and `initial/loss`, `final/train_loss` (both of all training rows),
+    `final/val_loss` and, if a callback measures it, `final/saturation`.
 
     Args:
         embedding_dim: Length of a character's embedding.
@@ -136,9 +138,15 @@ class MakemoreModule(LowOverheadModule):
 
     def setup(self, stage: str) -> None:
         """Builds the network for the vocabulary and the block size of the trainer's data, unless it is built."""
-        data = getattr(self.trainer, "datamodule", None)
+        data = self._data
         if data is not None and not hasattr(self, "network"):
             self.build(data.vocabulary, data.block_size)
+        has_batchnorm = self.hparams["batchnorm"] or self.hparams["head_batchnorm"]
+        if stage == "fit" and has_batchnorm and getattr(data, "batch_size", 2) < 2:
+            raise InputError(
+                "BatchNorm needs batches of 2 rows or more, got batch_size 1: the variance of one row is 0. "
+                "Give a larger --data.batch_size, or --model.batchnorm false"
+            )
 
     def build(self, vocabulary: Vocabulary, block_size: int) -> None:
         """Builds the metrics and the network, with weights drawn from PyTorch's global generator.
@@ -238,7 +246,7 @@ class MakemoreModule(LowOverheadModule):
         self.trainer.val_check_batch = math.ceil(batches / self.validations)
 
     def _warn_if_the_schedule_is_of_another_length(self) -> None:
-        if self._default_schedule is None:
+        if self._default_schedule is None or not self.trainer.is_global_zero:
             return
         # After a resume, the milestones are those of the checkpoint.
         milestones = sorted(self._default_schedule.milestones)
@@ -300,24 +308,26 @@ class MakemoreModule(LowOverheadModule):
 
     def on_train_end(self) -> None:
         # At the end, because TensorBoard's HParams table lists only runs with a metric.
-        result = self.trainer.callback_metrics.get("val/loss")
-        for logger in self.loggers:
-            if isinstance(logger, TensorBoardLogger) and result is not None:
-                metrics = {"final/val_loss": float(result)}
-                logger.log_hyperparams(
-                    self._hparams_row(), metrics, self.trainer.global_step
-                )
+        loggers = [each for each in self.loggers if isinstance(each, TensorBoardLogger)]
+        metrics = self._results() if loggers else {}
+        row = settings_row(self.hparams, self.trainer.optimizers[0])
+        for logger in loggers:
+            logger.log_hyperparams(row, metrics, self.trainer.global_step)
 
-    def _hparams_row(self) -> dict[str, Any]:
-        optimizer = self.trainer.optimizers[0]
-        settings = {**getattr(self.trainer.datamodule, "hparams", {}), **self.hparams}  # type: ignore[attr-defined]
-        row = {
-            name: value for name, value in settings.items() if not name.startswith("_")
+    def _results(self) -> dict[str, float]:
+        """Returns the metrics of the HParams table; without those that the run has not."""
+        # A copy, because the fit may go on in training mode.
+        network = copy.deepcopy(self.network).eval()
+        results = {
+            "initial/loss": self.initial_loss,
+            "final/train_loss": None
+            if self._data is None
+            else self._train_loss(network),
+            "final/val_loss": self.trainer.callback_metrics.get("val/loss"),
+            "final/saturation": mean_saturation(self.trainer.callbacks),  # type: ignore[attr-defined]
         }
         return {
-            **row,
-            "optimizer": type(optimizer).__name__,
-            "lr": optimizer.defaults["lr"],
+            name: float(value) for name, value in results.items() if value is not None
         }
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -363,7 +373,10 @@ class MakemoreModule(LowOverheadModule):
         if self._make_optimizer is None:
             optimizer: Optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
         else:
-            optimizer = self._make_optimizer(self.parameters())
+            try:
+                optimizer = self._make_optimizer(self.parameters())
+            except (ValueError, TypeError) as error:
+                raise InputError(f"model.optimizer: {error}") from error
         if self._make_scheduler is None:
             self._default_schedule = MultiStepLR(
                 optimizer, milestones=[self._drop_step()], gamma=0.1
