@@ -1,6 +1,7 @@
 """Command line of the experiment: LightningCLI with subcommands fit, validate, test and predict."""
 
 import logging
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -14,14 +15,27 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
-# A config can name LastCheckpoint without its module only if the class has been imported.
-import makemore_lightning.last_checkpoint  # noqa: F401
 from makemore_lightning.datamodule import NamesDataModule
 from makemore_lightning.errors import InputError
+from makemore_lightning.last_checkpoint import LastCheckpoint
+from makemore_lightning.layer_summary import LayerSummary
 from makemore_lightning.loop_overhead import NullProfiler
 from makemore_lightning.module import MakemoreModule
+from makemore_lightning.parser import (
+    OneLineParser,
+    check_config,
+    check_seed,
+    configs_to_choose_from,
+    option_values,
+    shell_command,
+    use_own_learning_rate,
+    without_option,
+)
+from makemore_lightning.parser_errors import in_one_line, with_suggestion
 from makemore_lightning.progress import StepProgress
 from makemore_lightning.resume import (
     Checkpoint,
@@ -30,10 +44,18 @@ from makemore_lightning.resume import (
     refuse_other_arguments,
     training_data_arguments,
 )
+from makemore_lightning.run_folder import new_run_folder, next_version_folder
 from makemore_lightning.sampling import SampleRequest
+from makemore_lightning.trainer_arguments import (
+    check_trainer_arguments,
+    validation_arguments,
+)
 
 DEFAULT_SEED = 2147483647
 """The seed of the notes."""
+
+RUNS = Path("runs")
+"""Folder of all runs."""
 
 VALIDATIONS = 10
 """Validations of a run whose config leaves their interval open, besides the one before the first step."""
@@ -44,6 +66,10 @@ class MakemoreCLI(LightningCLI):
 
     resumes_in_place = False
     """True if `fit` continues a run in the folder of that run."""
+    command_line: list[str]
+    """The arguments as they were typed."""
+    checkpoint: Checkpoint | None
+    """Content of `--ckpt_path`."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -60,9 +86,30 @@ class MakemoreCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        super().parse_arguments(parser, args)
+        self.command_line = list(sys.argv[1:] if args is None else args)
+        configs = list(option_values(self.command_line, "--config", "-c"))
+        for path in configs:
+            check_config(path)
+        try:
+            super().parse_arguments(parser, args)
+        except InputError as error:
+            message = with_suggestion(str(error), self._option_names())
+            raise InputError(message) from error
+        if self.config.subcommand == "fit" and not configs:
+            raise InputError(
+                f"fit needs a lesson, such as --config configs/kaiming.yaml. {configs_to_choose_from()}"
+            )
+        use_own_learning_rate(self.arguments.model, self.command_line, configs)
+        check_trainer_arguments(self.arguments.trainer)
+        check_seed(self.arguments.seed_everything)
+        # Loaded here because LightningCLI loads it next, without a word on what is wrong with a file.
+        self.checkpoint = load_checkpoint(self.arguments.ckpt_path)
         # Copied because LightningCLI next replaces them with the hyperparameters of the checkpoint.
         self.requested_model = self.arguments.model.clone()
+
+    def _option_names(self) -> list[str]:
+        actions = self._parser("fit")._actions
+        return [name for action in actions for name in action.option_strings]
 
     @property
     def arguments(self) -> Any:
@@ -71,25 +118,28 @@ class MakemoreCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         torch.set_num_threads(self.arguments.threads)
-        checkpoint = load_checkpoint(self.arguments.ckpt_path)
         if self.subcommand == "fit":
-            self._configure_fit(checkpoint)
-        elif checkpoint is not None:
-            self._configure_evaluation(checkpoint)
+            self._configure_fit()
+        elif self.checkpoint is not None:
+            self._configure_evaluation(self.checkpoint)
         else:
             raise InputError(
                 f"{self.subcommand} needs a trained network: give its checkpoint with --ckpt_path FILE"
             )
 
-    def _configure_fit(self, checkpoint: Checkpoint | None) -> None:
+    def _configure_fit(self) -> None:
         arguments = self.arguments
-        if checkpoint is not None:
+        if self.checkpoint is not None:
             refuse_other_arguments(
                 "model", vars(self.requested_model), vars(arguments.model)
             )
-            trained_data = checkpoint.get("datamodule_hyper_parameters", {})
+            trained_data = self.checkpoint.get("datamodule_hyper_parameters", {})
             refuse_other_arguments("data", vars(arguments.data), trained_data)
-            self._continue_logging(checkpoint)
+            self._continue_logging(self.checkpoint)
+        if arguments.trainer.default_root_dir is None:
+            has_logger = arguments.trainer.logger is not False
+            folder = RUNS if has_logger else next_version_folder(RUNS)
+            arguments.trainer.default_root_dir = str(folder)
 
     def _continue_logging(self, checkpoint: Checkpoint) -> None:
         logger = self.arguments.trainer.logger
@@ -101,21 +151,30 @@ class MakemoreCLI(LightningCLI):
         self.resumes_in_place = bool(changes)
 
     def _configure_evaluation(self, checkpoint: Checkpoint) -> None:
-        data = self.arguments.data
+        arguments = self.arguments
         defaults = self._parser(self.subcommand).get_defaults().data
-        for name, value in training_data_arguments(data, defaults, checkpoint).items():
-            data[name] = value
+        replaced = training_data_arguments(arguments.data, defaults, checkpoint)
+        for name, value in replaced.items():
+            arguments.data[name] = value
         # Only training writes a log folder.
-        self.arguments.trainer.logger = False
+        arguments.trainer.logger = False
+        if self.subcommand == "predict":
+            # A request is one batch: each of several processes would answer it.
+            arguments.trainer.devices = 1
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except (ValueError, TypeError, ImportError, MisconfigurationException) as error:
+            # Constructors check the arguments that the user gave.
+            raise InputError(in_one_line(str(error))) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = self.arguments.trainer
-        configured = self.config_init[str(self.subcommand)].trainer.callbacks or []
-        has_progress_bar = any(
-            isinstance(callback, ProgressBar) for callback in configured
-        )
-        if trainer.enable_progress_bar is not False and not has_progress_bar:
-            self.trainer_defaults["callbacks"].append(StepProgress())
+        self._add_progress_bar()
+        if trainer.enable_model_summary is not False:
+            self.trainer_defaults["callbacks"].append(LayerSummary())
+            kwargs["enable_model_summary"] = False  # Lightning's own
         if trainer.profiler is None:
             kwargs["profiler"] = NullProfiler()
         interval = trainer.val_check_interval
@@ -123,27 +182,68 @@ class MakemoreCLI(LightningCLI):
             self.model.validations = VALIDATIONS
         return super().instantiate_trainer(**validation_arguments(interval), **kwargs)
 
-    def before_fit(self) -> None:
-        # Written here because SaveConfigCallback would add a hook to every step. A resumed run keeps its first config.
-        folder = self.trainer.log_dir if self.trainer.loggers else None
-        if folder and self.trainer.is_global_zero and not self.resumes_in_place:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            path = Path(folder) / "config.yaml"
-            self._parser("fit").save(
-                self.arguments, path, skip_unset=False, overwrite=True
-            )
+    def _add_progress_bar(self) -> None:
+        trainer = self.config_init[str(self.subcommand)].trainer
+        callbacks = trainer.callbacks or []
+        if isinstance(callbacks, Callback):
+            callbacks = [callbacks]
+        has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+        if trainer.enable_progress_bar is not False and not has_bar:
+            self.trainer_defaults["callbacks"].append(StepProgress())
+
+    def fit(self, **arguments: Any) -> None:
+        """Trains; a run that ends before its first step leaves no folder."""
+        folder = self.trainer.log_dir
+        if folder is None or not self.trainer.is_global_zero:
+            self.trainer.fit(**arguments)
+            return
+        with new_run_folder(Path(folder), lambda: self.trainer.global_step == 0):
+            if not self.resumes_in_place:
+                self._save_config(Path(folder))
+            self._fit_and_say_how_to_go_on(arguments)
+
+    def _save_config(self, folder: Path) -> None:
+        # Here because SaveConfigCallback would add a hook to every step. A resumed run keeps its first config.
+        for logger in self.trainer.loggers:
+            if isinstance(logger, CSVLogger):
+                # It warns of a folder that is not empty.
+                _ = logger.experiment
+        self._parser("fit").save(
+            self.arguments, folder / "config.yaml", skip_unset=False, overwrite=True
+        )
+
+    def _fit_and_say_how_to_go_on(self, arguments: dict[str, Any]) -> None:
+        try:
+            self.trainer.fit(**arguments)
+        except SystemExit:
+            path = self._last_checkpoint()
+            if path is not None:
+                options = without_option(self.command_line, "--ckpt_path")
+                resume = shell_command(*options, "--ckpt_path", str(path))
+                print(f"Go on with:\n{resume}", file=sys.stderr)
+            raise
+
+    def _last_checkpoint(self) -> Path | None:
+        for callback in self.trainer.checkpoint_callbacks:
+            if isinstance(callback, LastCheckpoint):
+                path = callback.path(self.trainer)
+                return path if path.is_file() else None
+        return None
 
     def after_fit(self) -> None:
-        if self.trainer.is_global_zero and self.trainer.log_dir:
-            best = (
-                getattr(self.trainer.checkpoint_callback, "best_model_path", "")
-                or "none, there was no validation"
-            )
-            logger = self.trainer.logger
-            folder = logger.save_dir if logger else self.trainer.default_root_dir
-            print(
-                f"See the charts with: tensorboard --logdir {folder}   Best checkpoint: {best}"
-            )
+        # No collective operation, such as Trainer.log_dir, after this test.
+        if not self.trainer.is_global_zero:
+            return
+        commands = [
+            shlex.join(["tensorboard", "--logdir", str(logger.save_dir)])
+            for logger in self.trainer.loggers
+            if isinstance(logger, TensorBoardLogger)
+        ]
+        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+        checkpoint = best or self._last_checkpoint()
+        if checkpoint:
+            commands.append(shell_command("predict", "--ckpt_path", str(checkpoint)))
+        print("\n".join(commands))
 
     def predict(self, model: LightningModule, ckpt_path: str, **_: Any) -> None:
         """Prints names sampled from a checkpoint, and saves them to a file."""
@@ -151,28 +251,25 @@ class MakemoreCLI(LightningCLI):
         requests = DataLoader([arguments.sample], batch_size=None)  # type: ignore[arg-type]  any sequence will do
         batches = self.trainer.predict(model, requests, ckpt_path=ckpt_path) or []
         names = list(chain.from_iterable(batches))
-        path = arguments.sample_file or Path(ckpt_path).with_name("generated.txt")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         print("\n".join(names))
+        path = arguments.sample_file or Path(ckpt_path).with_name("generated.txt")
+        save_names(names, path)
         print(f"Saved to {path}", file=sys.stderr)
 
 
-def validation_arguments(interval: int | float | str | None) -> dict[str, Any]:
-    """Completes the arguments of the Trainer for an interval between validations.
+def save_names(names: list[str], path: Path) -> None:
+    """Writes one name a line.
 
-    Args:
-        interval: `val_check_interval` of the Trainer; None = validations spread over the run, see `MakemoreModule`.
-
-    Returns:
-        Arguments that replace those of the config.
+    Raises:
+        InputError: If the file cannot be written.
     """
-    if interval is None:
-        return {"val_check_interval": 1.0, "check_val_every_n_epoch": 1}
-    if isinstance(interval, float):
-        # A fraction of an epoch; the config counts steps across epochs.
-        return {"check_val_every_n_epoch": 1}
-    return {}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"the names above are not saved, {path}: {error.strerror}. Give another file with --sample_file"
+        ) from error
 
 
 def make_cli(
@@ -196,7 +293,8 @@ def make_cli(
         NamesDataModule,
         args=arguments,
         trainer_defaults={"callbacks": list(callbacks)},
-        save_config_callback=None,  # see before_fit
+        parser_class=OneLineParser,
+        save_config_callback=None,  # see _save_config
         seed_everything_default=DEFAULT_SEED,
         auto_configure_optimizers=False,  # MakemoreModule takes them as arguments, with a schedule as default
     )
@@ -207,15 +305,28 @@ def main() -> None:
     try:
         make_cli()
     except (InputError, MisconfigurationException) as error:
-        print(f"error: {error}", file=sys.stderr)
+        message = " ".join(str(error).split())
+        # Of several processes, each fails in the same way.
+        if getattr(rank_zero_only, "rank", 0) == 0:
+            print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
+
+
+SUPPRESSED = (
+    "Tip:",  # advertises other products
+    "was configured so validation will run at the end",  # MakemoreModule.validations
+)
+"""Parts of messages of Lightning that are not printed."""
 
 
 def filter_framework_messages() -> None:
     """Suppresses messages of the frameworks that require no action by the user."""
-    # Lightning advertises other products at every start.
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda r: "Tip:" not in r.getMessage()
+        lambda record: not any(text in record.getMessage() for text in SUPPRESSED)
+    )
+    # Metrics are logged at steps, however few an epoch has.
+    warnings.filterwarnings(
+        "ignore", r"The number of training batches .* is smaller than the logging"
     )
     # lightning 2.6 calls a function that torch 2.13 deprecates.
     warnings.filterwarnings(

@@ -117,7 +117,7 @@ class LastCheckpoint(Checkpoint):
             exception.code = 128 + self._stop_signal
         if self._saved_step is not None:
             log.warning(
-                "Stopped. Go on after step %d with: --ckpt_path %s",
+                "Stopped. The state after step %d is in %s",
                 self._saved_step,
                 self.path(trainer),
             )

@@ -11,6 +11,11 @@ Arguments = dict[str, Any]
 """Values of arguments by name."""
 Checkpoint = dict[str, Any]
 """Content of a checkpoint file."""
+CHECKPOINT_KEYS = {"state_dict", "hyper_parameters", "vocabulary", "block_size"}
+"""Entries of a checkpoint without which nothing can be resumed or evaluated."""
+WHERE_CHECKPOINTS_ARE = (
+    "A run keeps its own in RUN/checkpoints: best.ckpt and last.ckpt"
+)
 
 
 def load_checkpoint(path: str | None) -> Checkpoint | None:
@@ -23,15 +28,25 @@ def load_checkpoint(path: str | None) -> Checkpoint | None:
         The content of the checkpoint; None if `path` is None.
 
     Raises:
-        InputError: If the file does not exist.
+        InputError: If the file does not exist, is damaged, or is no checkpoint of this project.
     """
     if path is None:
         return None
     if not Path(path).is_file():
+        kind = "a folder" if Path(path).is_dir() else "no such file"
+        raise InputError(f"--ckpt_path {path}: {kind}. {WHERE_CHECKPOINTS_ARE}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # torch.load raises exceptions of many types for a file that it cannot read.
         raise InputError(
-            f"--ckpt_path {path}: no such file. A run keeps its own in RUN/checkpoints/last.ckpt"
+            f"--ckpt_path {path}: no checkpoint, or a damaged one. {WHERE_CHECKPOINTS_ARE}"
+        ) from error
+    if not isinstance(checkpoint, dict) or not checkpoint.keys() >= CHECKPOINT_KEYS:
+        raise InputError(
+            f"--ckpt_path {path}: not a checkpoint of this project. {WHERE_CHECKPOINTS_ARE}"
         )
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return checkpoint
 
 
 def refuse_other_arguments(

@@ -1,10 +1,12 @@
 """Tests of the command line: fit, validate, test and predict."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from command_line import (
     BEST_CHECKPOINT,
     LAST_CHECKPOINT,
@@ -30,19 +32,28 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
 
 
 class TestFit:
-    def test_last_line_names_the_log_folder_and_the_best_checkpoint(
-        self, trained: TrainedRun
-    ) -> None:
+    def test_last_lines_are_commands(self, trained: TrainedRun, tmp_path: Path) -> None:
         folder, result = trained
         assert result.code == 0, result.err
-        last_line = result.out.strip().splitlines()[-1]
-        match = re.fullmatch(
-            r"See the charts with: tensorboard --logdir (\S+) +Best checkpoint: (\S+)",
-            last_line,
-        )
-        assert match
-        assert (folder / match[1] / "kaiming").is_dir()
-        assert (folder / match[2]).is_file()
+        charts, predict = result.out.strip().splitlines()[-2:]
+        program = str(ROOT / "train.py")
+        assert shlex.split(charts) == ["tensorboard", "--logdir", "runs"]
+        python, *arguments = shlex.split(predict)
+        checkpoint = str(BEST_CHECKPOINT)
+        assert python == "python"
+        assert arguments == [program, "predict", "--ckpt_path", checkpoint]
+        names = f"--sample_file={tmp_path / 'names.txt'}"
+        assert run_in_process(folder, *arguments[1:], names).code == 0
+
+    def test_summary_shows_the_layers_in_80_columns(self, trained: TrainedRun) -> None:
+        lines = trained[1].out.splitlines()
+        layers = [line.split()[0] for line in lines if re.match("embedding|h", line)]
+        assert layers == ["embedding", "hidden.linear0", "hidden.tanh0", "head"]
+        assert max(len(line) for line in lines[:6]) <= 80
+
+    def test_says_the_initial_loss_of_the_readme(self, trained: TrainedRun) -> None:
+        line = "initial loss 3.30 (knowing nothing: ln 27 = 3.30)"
+        assert line in trained[1].err.splitlines()
 
     def test_no_advertisement_and_no_warning(self, trained: TrainedRun) -> None:
         assert "litlogger" not in trained[1].err
@@ -131,6 +142,7 @@ def test_evaluation_uses_the_data_of_the_training(
         ["--data.sampling=shuffle", "--data.unique=true"],
         ["--model.optimizer=AdamW", "--model.optimizer.init_args.lr=0.001"],
         ["--model.hidden_sizes=[50, 50]", "--model.activation=GELU"],
+        ["--model.hidden_sizes=[50, 50]", "--model.activation=Identity"],
         ["--trainer.callbacks+=RichProgressBar"],
     ],
     ids=lambda options: " ".join(options),
@@ -143,10 +155,105 @@ def test_fit_with_options(
         tmp_path, *fit_arguments(lesson, 20, f"--data.names={few_names}", *options)
     )
     assert result.code == 0, result.err
-    if "--trainer.max_epochs=2" in options:
-        assert (
-            tmp_path / "runs" / lesson / "version_0" / "checkpoints" / "best.ckpt"
-        ).is_file()
+    if "--trainer.fast_dev_run=true" not in options:
+        version = (
+            ["version_0"]
+            if "--trainer.logger=false" in options
+            else [lesson, "version_0"]
+        )
+        checkpoints = tmp_path.joinpath("runs", *version, "checkpoints")
+        assert (checkpoints / "best.ckpt").is_file()
+    assert {path.name for path in tmp_path.iterdir()} <= {"runs", few_names.name}
+
+
+class TestLoggers:
+    """Loggers other than that of the config."""
+
+    def fit(self, folder: Path, names: Path, *options: str) -> Result:
+        arguments = fit_arguments("kaiming", 5, f"--data.names={names}", *options)
+        return run_in_process(folder, *arguments)
+
+    def test_runs_without_logger_have_folders_of_their_own(
+        self, tmp_path: Path, few_names: Path
+    ) -> None:
+        for version in range(2):
+            result = self.fit(tmp_path, few_names, "--trainer.logger=false")
+            folder = tmp_path / "runs" / f"version_{version}"
+            assert (folder / "checkpoints" / "last.ckpt").is_file()
+            assert "tensorboard" not in result.out
+            assert f"version_{version}/checkpoints/best.ckpt" in result.out
+
+    def test_csv_logger_does_not_warn_of_the_config(
+        self, tmp_path: Path, few_names: Path, recwarn: pytest.WarningsRecorder
+    ) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            # The warning is raised where the command line would have ignored it.
+            patch.setattr("warnings.simplefilter", lambda *_: None)
+            result = self.fit(tmp_path, few_names, "--trainer.logger=CSVLogger")
+        assert result.code == 0, result.err
+        assert not [w for w in recwarn if "Experiment logs" in str(w.message)]
+        folder = tmp_path / RUN_FOLDER
+        assert (folder / "config.yaml").is_file()
+        assert "train/loss_mean" in (folder / "metrics.csv").read_text()
+        assert "tensorboard" not in result.out
+
+
+class TestOptimizer:
+    """An optimizer on the command line has its own learning rate, not that of the config's."""
+
+    def rate(self, folder: Path, names: Path, *options: str) -> tuple[float, str]:
+        """Runs a fit and returns the learning rate of its config and what it printed."""
+        arguments = fit_arguments("kaiming", 2, f"--data.names={names}", *options)
+        result = run_in_process(folder, *arguments)
+        assert result.code == 0, result.err
+        config = yaml.safe_load((folder / RUN_FOLDER / "config.yaml").read_text())
+        return config["model"]["optimizer"]["init_args"]["lr"], result.err
+
+    @pytest.mark.parametrize(
+        "option", ["--model.optimizer=AdamW", "--model.optimizer=torch.optim.AdamW"]
+    )
+    def test_another_class(self, tmp_path: Path, few_names: Path, option: str) -> None:
+        rate, message = self.rate(tmp_path, few_names, option)
+        assert rate == 0.001
+        assert "AdamW trains with its own learning rate, 0.001" in message
+
+    @pytest.mark.parametrize(
+        ("options", "rate"),
+        [
+            (["--model.optimizer=SGD"], 0.1),
+            (["--model.optimizer=AdamW", "--model.optimizer.init_args.lr=0.02"], 0.02),
+            (["--model.optimizer", "AdamW", "--model.optimizer.lr", "0.02"], 0.02),
+            (["--model.optimizer.lr=0.02"], 0.02),
+        ],
+    )
+    def test_silent_if_there_is_nothing_to_choose(
+        self, tmp_path: Path, few_names: Path, options: list[str], rate: float
+    ) -> None:
+        assert self.rate(tmp_path, few_names, *options) == (rate, "")
+
+
+@pytest.mark.slow
+class TestTwoProcesses:
+    def test_fit_resume_and_predict(self, tmp_path: Path, few_names: Path) -> None:
+        names = f"--data.names={few_names}"
+        devices = "--trainer.devices=2"
+        checkpoint = f"--ckpt_path={LAST_CHECKPOINT}"
+        for steps, options in ((8, []), (12, [checkpoint])):
+            arguments = fit_arguments("kaiming", steps, names, devices, *options)
+            result = run_in_subprocess(tmp_path, *arguments)
+            assert result.code == 0, result.err
+            assert result.out.count("tensorboard --logdir runs") == 1
+        events = EventAccumulator(str(tmp_path / RUN_FOLDER)).Reload()
+        assert [event.step for event in events.Scalars("train/loss")] == [
+            *(0, 1, 2, 4, 7),
+            *(8, 11),
+        ]
+        versions = [path.name for path in (tmp_path / "runs" / "kaiming").iterdir()]
+        assert versions == ["version_0"]
+        predict = ["predict", checkpoint, devices, "--sample.count=3"]
+        result = run_in_subprocess(tmp_path, *predict)
+        assert result.code == 0, result.err
+        assert len(result.out.splitlines()) == 3
 
 
 class TestPredict:
@@ -191,35 +298,9 @@ class TestPredict:
             "error: predict needs a trained network: give its checkpoint"
         )
 
-
-class TestInputErrors:
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [
-            (["--data.names=nowhere.txt"], "error: nowhere.txt: no such file of names"),
-            (
-                ["--data.names=dotted.txt"],
-                "error: dotted.txt, line 2: the name 'b.c' contains",
-            ),
-            (
-                ["--data.names=short.txt"],
-                "error: short.txt: 2 names split 0.8/0.1/0.1 leave",
-            ),
-            (["--data.batch_size=0"], "batch_size must be 1 or more, got 0"),
-            (["--model.activation=Step"], "activation='Step' is not among those"),
-            (["--model.init=xavier"], "Got value: xavier"),
-            (["--model.widht=3"], "model.widht"),
-            (["--threads=0"], "threads"),
-            (["--ckpt_path=nope.ckpt"], "error: --ckpt_path nope.ckpt: no such file"),
-            (["--sample.count=0"], "count must be 1 or more, got 0"),
-        ],
-    )
-    def test_exit_code_2_and_a_message_without_traceback(
-        self, tmp_path: Path, arguments: list[str], message: str
-    ) -> None:
-        (tmp_path / "dotted.txt").write_text("a\nb.c\n")
-        (tmp_path / "short.txt").write_text("ann\nbea\n")
-        result = run_in_process(tmp_path, *fit_arguments("kaiming", 10, *arguments))
+    def test_prints_names_that_cannot_be_saved(self, trained: TrainedRun) -> None:
+        checkpoint = f"--ckpt_path={BEST_CHECKPOINT}"
+        result = run_in_process(trained[0], "predict", checkpoint, "--sample_file=runs")
         assert result.code == 2
-        assert message in result.err
-        assert "Traceback" not in result.err
+        assert len(result.out.splitlines()) == 20
+        assert result.err.startswith("error: the names above are not saved, runs: ")

@@ -1,9 +1,11 @@
 """Tests of resuming: the rules as functions, then runs of train.py that are stopped and continued."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from makemore_lightning import InputError
 from makemore_lightning.resume import (
+    CHECKPOINT_KEYS,
     load_checkpoint,
     logger_arguments_to_continue,
     refuse_other_arguments,
@@ -36,8 +39,9 @@ pytestmark = pytest.mark.usefixtures("without_pictures")
 class TestLoadCheckpoint:
     def test_returns_the_content_of_the_file(self, tmp_path: Path) -> None:
         path = tmp_path / "some.ckpt"
-        torch.save({"global_step": 7}, path)
-        assert load_checkpoint(str(path)) == {"global_step": 7}
+        content = dict.fromkeys(CHECKPOINT_KEYS, 7)
+        torch.save(content, path)
+        assert load_checkpoint(str(path)) == content
 
     def test_no_path_is_no_checkpoint(self) -> None:
         assert load_checkpoint(None) is None
@@ -219,10 +223,14 @@ class TestStoppedProcess:
         _, stderr = process.communicate(timeout=120)
         if process.returncode == 0:
             pytest.skip("the run ended before the signal arrived")
+        resume = command_of_400_steps(f"--ckpt_path={LAST_CHECKPOINT}")
         if stop != signal.SIGKILL:
             assert process.returncode == 128 + stop
-            assert f"--ckpt_path {LAST_CHECKPOINT}" in stderr
-        resume = command_of_400_steps(f"--ckpt_path={LAST_CHECKPOINT}")
+            python, *arguments = shlex.split(stderr.splitlines()[-1])
+            assert python == "python"
+            resume = [sys.executable, *arguments]
+            checkpoint = ["--ckpt_path", str(LAST_CHECKPOINT)]
+            assert resume == command_of_400_steps(*checkpoint)
         subprocess.run(
             resume, cwd=tmp_path, check=True, capture_output=True, timeout=120
         )
