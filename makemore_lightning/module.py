@@ -33,6 +33,13 @@ from makemore_lightning.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 
+FIRST_CHARTS = {
+    "train/loss_mean": "Loss/train",
+    "train/loss_log10": "Loss/train_log10",
+    "val/loss": "Loss/val",
+}
+"""Charts that TensorBoard shows first, under a second tag: it sorts groups by name, and capitals come first."""
+
 Batch = tuple[Tensor, Tensor]
 """Contexts `(N, block_size)` and targets `(N,)`."""
 
@@ -47,9 +54,9 @@ class MakemoreModule(LowOverheadModule):
     `perplexity` (a number of characters) and `accuracy` (a fraction). Train metrics are those of one batch, at the
     steps of `is_logged_step` and at the last; step 0 is the state at initialization. With them are `train/loss_log10`
     (log10 of the loss), `train/loss_mean` (mean over all batches since the point before) and `train/lr` (learning
-    rate). Validation metrics have the last step before the validation. TensorBoard's HParams table contains the
-    settings that tell the lessons apart, and `initial/loss`, `final/train_loss` (both of all training rows),
-    `final/val_loss` and, if a callback measures it, `final/saturation`.
+    rate). Validation metrics have the last step before the validation. TensorBoard shows the losses first, as
+    `Loss/...`. Its HParams table contains the settings that tell the lessons apart, and `initial/loss`,
+    `final/train_loss` (both of all training rows), `final/val_loss` and, if a callback measures it, `final/saturation`.
 
     Args:
         embedding_dim: Length of a character's embedding.
@@ -303,8 +310,12 @@ class MakemoreModule(LowOverheadModule):
     def _send(self, prefix: str, metrics: Mapping[str, Any], step: int) -> None:
         # Not self.log: it has no point at step 0, adds a scalar "epoch" to each, and costs at every step.
         values = {f"{prefix}/{name}": float(value) for name, value in metrics.items()}
+        first = {
+            tag: values[name] for name, tag in FIRST_CHARTS.items() if name in values
+        }
         for logger in self.loggers:
-            logger.log_metrics(values, step=step)
+            is_tensorboard = isinstance(logger, TensorBoardLogger)
+            logger.log_metrics(values | first if is_tensorboard else values, step=step)
 
     def on_train_end(self) -> None:
         # At the end, because TensorBoard's HParams table lists only runs with a metric.

@@ -74,6 +74,13 @@ Curve = tuple[Sequence[float], Sequence[float]]
 """Values and densities."""
 
 
+class NotebookFigure(Figure):
+    """Figure that a notebook shows without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
 def density_figure(
     title: str,
     across: str,
@@ -214,7 +221,7 @@ def color(number: int, count: int) -> tuple[float, float, float, float]:
 
 
 def _empty_figure(title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=SIZE, dpi=DPI)
+    figure = NotebookFigure(figsize=SIZE, dpi=DPI)
     FigureCanvasAgg(figure)  # measures texts
     lines = title.split("\n")[:2]
     top = 1 - TITLE_LINE * len(lines) - 0.055

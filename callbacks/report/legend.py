@@ -39,9 +39,8 @@ def legend_rows(
         total: Number of names that the selection was made from.
 
     Example:
-        >>> rows = legend_rows(["net.0.act", "net.2.act"], [{"std": "0.75"}, {"std": "1e-5"}], 2)
-        >>> print("|".join(rows))
-              std | 0.act 0.75|2.act 1e-5
+        >>> legend_rows(["net.0.act", "net.2.act"], [{"std": "0.75"}, {"std": "1e-5"}], 2)
+        ['       std', '0.act 0.75', '2.act 1e-5']
     """
     columns = list(dict.fromkeys(header for row in cells for header in row))
     widths = [

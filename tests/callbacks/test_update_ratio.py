@@ -381,4 +381,4 @@ def test_one_point_is_no_picture() -> None:
 
     updates.record = record  # type: ignore[method-assign]
     fit(lambda: Regression(tanh_net()), [updates, Draws()], max_steps=3)
-    assert pictures == [0, 1, 1]
+    assert pictures[:3] == [0, 1, 1]

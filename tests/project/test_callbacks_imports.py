@@ -133,7 +133,11 @@ def test_types_alone_point_up(path: Path) -> None:
 
 @EACH_FILE
 def test_folders_import_only_allowed_packages(path: Path) -> None:
-    packages = {each.package for each in imports_of(path) if each.package}
+    packages = {
+        each.package
+        for each in imports_of(path)
+        if each.package and not each.typing_only
+    }
     assert packages - set(sys.stdlib_module_names) <= PACKAGES.get(
         place_of(path), {"torch"}
     )
