@@ -33,7 +33,13 @@ sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 
 from cuda_stubs import stub_cuda_libraries  # noqa: E402
 
-TOOLS = ["pytest", "hypothesis", "jsonargparse[signatures]>=4.27.7", "setuptools<81"]
+TOOLS = [
+    "pytest",
+    "hypothesis",
+    "jsonargparse[signatures]>=4.27.7",
+    "tensorboardX",
+    "setuptools<81",
+]
 """Needs of the tests, and of old versions of TensorBoard, which import pkg_resources."""
 
 NO_CUDA = re.compile(r"^Requires-Dist: (cuda|nvidia|triton).*\n", re.MULTILINE)
