@@ -26,6 +26,9 @@ MOST = 0.84
 SPIKE = 64
 """Axis, in widths of a curve, beyond which the curve is a spike: widths of the layers that differ 30 times."""
 
+HAIR = 1e-6
+"""Range of the values, in that of the axis, below which they are drawn as one value."""
+
 TAIL = 0.02
 """Fraction of the values that are too small for a logarithmic axis."""
 
@@ -41,8 +44,8 @@ PEAK = 20
 DEPTH = 3000
 """Ratio of the ends of a logarithmic axis of densities at most."""
 
-TINY = 1e-300
-"""Lowest end of a logarithmic axis, short of the smallest normal float64."""
+TINY, RESOLUTION = 1e-280, 1e-12
+"""Margin of an axis at least, and beside the values: matplotlib replaces limits that are closer to each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,10 @@ def _linear_limits(histograms: Sequence[Histogram]) -> tuple[float, float]:
     lows = [histogram.quantile(1 - CENTER) for histogram in histograms]
     highs = [histogram.quantile(CENTER) for histogram in histograms]
     low, high = min(lows, default=0.0), max(highs, default=0.0)
-    margin = MARGIN * (high - low) or 0.5 * abs(high) or 0.5
+    magnitude = max(abs(low), abs(high))
+    margin = MARGIN * (high - low)
+    if margin < max(RESOLUTION * magnitude, TINY):
+        margin = 0.5 * magnitude if magnitude > TINY else 0.5
     return low - margin, high + margin
 
 
@@ -153,7 +159,7 @@ def _linear_density(histogram: Histogram, axis: DensityAxis) -> tuple[Floats, Fl
     limits = axis.limits
     low = max(limits[0], histogram.moments.low)
     high = min(limits[1], histogram.moments.high)
-    if not low < high:  # a constant: a spike as wide as one point of the axis
+    if high - low < HAIR * (limits[1] - limits[0]):  # a spike as wide as one point
         half = (limits[1] - limits[0]) / POINTS / 2
         low, high = low - half, low + half
     edges = np.linspace(low, high, POINTS + 1)

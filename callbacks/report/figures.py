@@ -41,14 +41,14 @@ LEFT, BOTTOM, RIGHT = 0.13, 0.175, 0.975
 TITLE_LINE = 0.062
 """Height of a line of the title, as a fraction of the figure."""
 
-DIGIT = 0.018
-"""Width of a character of a tick label, as a fraction of the figure."""
+DIGIT = 0.02
+"""Width of a character of a tick label such as 5M, as a fraction of the figure."""
 
 LINE = 0.056
 """Height of a tick label, as a fraction of the figure."""
 
-TINY = 1e-300
-"""Half the length of an axis at least, short of the smallest normal float64."""
+TINY, RESOLUTION = 1e-280, 1e-12
+"""Margin of an axis at least, and beside the values: matplotlib replaces limits that are closer to each other."""
 
 GUIDE = -3.0
 """Rule of thumb of the lecture: an update of a thousandth of the parameter."""
@@ -296,8 +296,10 @@ def _limits_of(lines: Sequence[Sequence[float]]) -> tuple[float, float]:
     """Limits of the axis of finite values, with margins."""
     values = [value for line in lines for value in line if math.isfinite(value)]
     low, high = min(values, default=0.0), max(values, default=0.0)
-    margin = 0.05 * (high - low) or 0.5 * abs(high)
-    margin = margin if margin > TINY else 0.5
+    magnitude = max(abs(low), abs(high))
+    margin = 0.05 * (high - low)
+    if margin < max(RESOLUTION * magnitude, TINY):
+        margin = 0.5 * magnitude if magnitude > TINY else 0.5
     return low - margin, high + margin
 
 
