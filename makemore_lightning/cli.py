@@ -68,8 +68,6 @@ class MakemoreCLI(LightningCLI):
     """True if `fit` continues a run in the folder of that run."""
     command_line: list[str]
     """The arguments as they were typed."""
-    checkpoint: Checkpoint | None
-    """Content of `--ckpt_path`."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -102,8 +100,10 @@ class MakemoreCLI(LightningCLI):
         use_own_learning_rate(self.arguments.model, self.command_line, configs)
         check_trainer_arguments(self.arguments.trainer)
         check_seed(self.arguments.seed_everything)
-        # Loaded here because LightningCLI loads it next, without a word on what is wrong with a file.
-        self.checkpoint = load_checkpoint(self.arguments.ckpt_path)
+        path = self.arguments.ckpt_path
+        if path is not None and Path(path).is_file():
+            # LightningCLI loads it next, without a word on what is wrong with a file.
+            load_checkpoint(path)
         # Copied because LightningCLI next replaces them with the hyperparameters of the checkpoint.
         self.requested_model = self.arguments.model.clone()
 
@@ -118,24 +118,25 @@ class MakemoreCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         torch.set_num_threads(self.arguments.threads)
+        checkpoint = load_checkpoint(self.arguments.ckpt_path)
         if self.subcommand == "fit":
-            self._configure_fit()
-        elif self.checkpoint is not None:
-            self._configure_evaluation(self.checkpoint)
+            self._configure_fit(checkpoint)
+        elif checkpoint is not None:
+            self._configure_evaluation(checkpoint)
         else:
             raise InputError(
                 f"{self.subcommand} needs a trained network: give its checkpoint with --ckpt_path FILE"
             )
 
-    def _configure_fit(self) -> None:
+    def _configure_fit(self, checkpoint: Checkpoint | None) -> None:
         arguments = self.arguments
-        if self.checkpoint is not None:
+        if checkpoint is not None:
             refuse_other_arguments(
                 "model", vars(self.requested_model), vars(arguments.model)
             )
-            trained_data = self.checkpoint.get("datamodule_hyper_parameters", {})
+            trained_data = checkpoint.get("datamodule_hyper_parameters", {})
             refuse_other_arguments("data", vars(arguments.data), trained_data)
-            self._continue_logging(self.checkpoint)
+            self._continue_logging(checkpoint)
         if arguments.trainer.default_root_dir is None:
             has_logger = arguments.trainer.logger is not False
             folder = RUNS if has_logger else next_version_folder(RUNS)

@@ -76,6 +76,7 @@ class Run:
         self.sampling = arguments.pop("sampling", "replacement")
         self.val_check_interval = arguments.pop("val_check_interval", 7)
         self.callbacks = arguments.pop("callbacks", [])
+        self.log_every_n_steps = arguments.pop("log_every_n_steps", 1)
         self.arguments = arguments
 
     def fit(
@@ -94,7 +95,7 @@ class Run:
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            log_every_n_steps=1,
+            log_every_n_steps=self.log_every_n_steps,
             val_check_interval=min(self.val_check_interval, steps),
             check_val_every_n_epoch=None,
             **self.arguments,
@@ -166,6 +167,7 @@ def test_signal(
         signal.getsignal(signal.SIGTERM),
     ) == handlers
     assert torch.load(run.last, weights_only=True)["global_step"] == stop_at + 1
+    assert record.validations[-1][0] == stop_at + 1
     assert_same_end(uninterrupted, record, run.fit(resume=True), stop_at + 1)
 
 
@@ -240,6 +242,14 @@ def test_the_file_knows_the_last_validation(tmp_path: Path, few_names: Path) -> 
         if "best" in state.get("best_model_path", "")
     ]
     assert score == pytest.approx(record.validations[-1][1])
+
+
+def test_the_mean_loss_goes_on_after_a_stop(tmp_path: Path, few_names: Path) -> None:
+    run = Run(tmp_path, few_names, log_every_n_steps=10)
+    with pytest.raises(SIGTERMException):
+        run.fit(record=Record(12, signal.SIGINT))
+    # Steps 11 and 12: the point of the stop, at step 12, begins no new mean.
+    assert torch.load(run.last, weights_only=True)["running_loss"]["count"] == 2
 
 
 def test_signal_during_gradient_accumulation(tmp_path: Path, few_names: Path) -> None:

@@ -52,6 +52,7 @@ class TestRunningLoss:
     def test_does_not_stop_growing_in_the_longest_interval(self) -> None:
         loss = RunningLoss()
         loss.load_state_dict({"sum": 2.0**24, "count": 2**24})
+        loss.to(torch.device("cpu"))
         for _ in range(1000):
             loss.add(torch.tensor(0.5))
         assert loss.state_dict() == {"sum": 2.0**24 + 500, "count": 2**24 + 1000}
