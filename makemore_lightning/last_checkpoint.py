@@ -36,7 +36,7 @@ class LastCheckpoint(Checkpoint):
         self._step = 0
         self._saved_step: int | None = None
         self._last_step: float = math.inf
-        self._is_due = False
+        self._is_due = self._is_stopping = False
         self._loops: tuple[int, dict[str, Any]] | None = None
         self._stop_signal: int | None = None
         self._handlers: dict[int, Any] = {}
@@ -56,7 +56,7 @@ class LastCheckpoint(Checkpoint):
         self._step = trainer.global_step
         self._last_step = trainer.estimated_stepping_batches
         self._saved_step = self._stop_signal = self._loops = None
-        self._is_due = False
+        self._is_due = self._is_stopping = False
         # Several ranks must stop at the same batch, which Lightning's own handlers ensure.
         # Python can set signal handlers in the main thread only.
         if (
@@ -84,10 +84,17 @@ class LastCheckpoint(Checkpoint):
             self._is_due = False
             self._save(trainer)
         if self._stop_signal is not None:
-            # Lightning's handler ends the run, after the validation of a fit that is to stop.
-            self._restore_handlers()
-            trainer.should_stop = True
-            signal.raise_signal(signal.SIGTERM)
+            self._stop_after_validation(trainer)
+
+    def _stop_after_validation(self, trainer: Trainer) -> None:
+        if self._is_stopping or not trainer.enable_validation:
+            self._stop()
+        # Lightning validates a fit that is to stop; its handler of SIGTERM would end the validation as well.
+        self._is_stopping = trainer.should_stop = True
+
+    def _stop(self) -> None:
+        self._restore_handlers()
+        signal.raise_signal(signal.SIGTERM)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn != "fit" or trainer.sanity_checking:
@@ -95,6 +102,8 @@ class LastCheckpoint(Checkpoint):
         self._is_due = True
         if trainer.global_step == self._saved_step:
             self._save(trainer)  # again, with the state of ModelCheckpoint
+        if self._is_stopping:
+            self._stop()
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

@@ -100,7 +100,9 @@ class Run:
             check_val_every_n_epoch=None,
             **self.arguments,
         )
-        data = NamesDataModule(str(self.names), sampling=self.sampling)
+        data = NamesDataModule(
+            str(self.names), sampling=self.sampling, eval_batch_size=10
+        )
         trainer.fit(module, data, ckpt_path=str(self.last) if resume else None)
         return module, record
 
