@@ -17,9 +17,10 @@ README = (ROOT / "README.md").read_text()
 CODE = "".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL))
 COMMANDS = [line.split("  #")[0].strip() for line in CODE.splitlines()]
 TRAIN_ARGUMENTS = [
-    command.split("python train.py ")[1]
+    command.split("python train.py ")[1].replace("$lesson", lesson)
+    for lesson in ("naive", "deep_batchnorm")
     for command in COMMANDS
-    if "python train.py" in command
+    if "python train.py" in command and (lesson == "naive" or "$lesson" in command)
 ]
 
 
