@@ -137,10 +137,6 @@ class MakemoreCLI(LightningCLI):
             trained_data = checkpoint.get("datamodule_hyper_parameters", {})
             refuse_other_arguments("data", vars(arguments.data), trained_data)
             self._continue_logging(checkpoint)
-        if arguments.trainer.default_root_dir is None:
-            has_logger = arguments.trainer.logger is not False
-            folder = RUNS if has_logger else next_version_folder(RUNS)
-            arguments.trainer.default_root_dir = str(folder)
 
     def _continue_logging(self, checkpoint: Checkpoint) -> None:
         logger = self.arguments.trainer.logger
@@ -178,6 +174,11 @@ class MakemoreCLI(LightningCLI):
             kwargs["enable_model_summary"] = False  # Lightning's own
         if trainer.profiler is None:
             kwargs["profiler"] = NullProfiler()
+        if trainer.default_root_dir is None:
+            # Not in the arguments: a run of the saved config has a folder of its own.
+            has_logger = trainer.logger is not False
+            folder = RUNS if has_logger else next_version_folder(RUNS)
+            kwargs["default_root_dir"] = str(folder)
         interval = trainer.val_check_interval
         if interval is None:
             self.model.validations = VALIDATIONS

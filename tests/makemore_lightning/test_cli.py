@@ -182,6 +182,8 @@ class TestLoggers:
             assert (folder / "checkpoints" / "last.ckpt").is_file()
             assert "tensorboard" not in result.out
             assert f"version_{version}/checkpoints/best.ckpt" in result.out
+            config = yaml.safe_load((folder / "config.yaml").read_text())
+            assert config["trainer"]["default_root_dir"] is None
 
     def test_csv_logger_does_not_warn_of_the_config(
         self, tmp_path: Path, few_names: Path, recwarn: pytest.WarningsRecorder
