@@ -22,7 +22,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
@@ -131,12 +131,21 @@ class Failure(NamedTuple):
 
 @dataclass
 class Outcome:
-    """Results of the tests in one environment."""
+    """Results of the tests in one environment.
 
-    passed: int
-    skipped: int
-    failures: list[Failure]
-    remarks: list[str]
+    Attributes:
+        passed: Number of tests that passed.
+        skipped: Number of tests of what these versions do not have.
+        different: Number of tests that fail where an old version is known to differ.
+        failures: Tests that fail for another reason.
+        remarks: How the version differs.
+    """
+
+    passed: int = 0
+    skipped: int = 0
+    different: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -156,7 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             row, has_failures = try_corner(CORNERS[name], Path(folder) / name)
         rows.append(row)
         failed |= has_failures
-    print("\n| torch | Lightning | Python | NumPy | matplotlib | passed | differs |")
+    print(
+        "\n| torch | Lightning | Python | NumPy | matplotlib | passed / failed / skipped | differs |"
+    )
     print("|---|---|---|---|---|---|---|")
     print("\n".join(rows))
     return int(failed)
@@ -226,7 +237,7 @@ def run_tests(corner: Corner, environment: Path, project: Path) -> Outcome:
         check=False,
     )
     if not report.exists():
-        return Outcome(0, 0, [Failure("all", "pytest did not start")], [])
+        return Outcome(failures=[Failure("all", "pytest did not start")])
     return outcome_of(report.read_text(), corner.differences)
 
 
@@ -237,23 +248,22 @@ def outcome_of(report: str, differences: Iterable[str]) -> Outcome:
         report: XML that pytest wrote.
         differences: Keys of `REMARKS` that may be a reason to fail.
     """
-    passed = skipped = 0
-    failures: list[Failure] = []
-    remarks: dict[str, None] = {}
+    outcome = Outcome()
     for case in ElementTree.fromstring(report).iter("testcase"):
         errors = [*case.iter("failure"), *case.iter("error")]
         if errors:
             test = f"{case.get('file')}::{case.get('name')}"
             reasons = {key for name, key in DIFFERENCES.items() if fnmatch(test, name)}
-            known = reasons & set(differences)
-            remarks |= {REMARKS[key]: None for key in known}
+            known = [REMARKS[key] for key in reasons & set(differences)]
+            outcome.remarks += [text for text in known if text not in outcome.remarks]
+            outcome.different += bool(known)
             if not known:
-                failures.append(Failure(test, str(errors[0].get("message"))))
+                outcome.failures.append(Failure(test, str(errors[0].get("message"))))
         elif case.find("skipped") is not None:
-            skipped += 1
+            outcome.skipped += 1
         else:
-            passed += 1
-    return Outcome(passed, skipped, failures, list(remarks))
+            outcome.passed += 1
+    return outcome
 
 
 def row_of(corner: Corner, environment: Path, outcome: Outcome) -> str:
@@ -265,10 +275,12 @@ def row_of(corner: Corner, environment: Path, outcome: Outcome) -> str:
     output = subprocess.run([python, "-c", code], capture_output=True, text=True)
     torch, version, *others = output.stdout.split()
     label = f"pytorch_lightning {version}" if corner.is_old_name else version
-    cells = [torch.split("+")[0], label, corner.python, *others, str(outcome.passed)]
+    failed = outcome.different + len(outcome.failures)
+    counts = f"{outcome.passed} / {failed} / {outcome.skipped}"
+    cells = [torch.split("+")[0], label, corner.python, *others, counts]
     remarks = [*outcome.remarks]
     if outcome.failures:
-        remarks.insert(0, f"**{len(outcome.failures)} fail**")
+        remarks.insert(0, f"**{len(outcome.failures)} fail for another reason**")
     return f"| {' | '.join([*cells, '; '.join(remarks)])} |"
 
 
