@@ -52,7 +52,6 @@ LEFT_OUT = {
 """Tests that are not run, because what they try is a third package."""
 
 DIFFERENCES = {
-    "*test_figures.py::test_the_legend_has_name_and_remark": "underscore",
     "*test_figures.py::test_any_name_is_drawn_as_it_is*": "underscore",
     "*test_figures.py::test_a_picture_is_a_palette_png_of_one_size": "width",
     "*test_reporter.py::test_pictures_of_a_drawing_process": "width",

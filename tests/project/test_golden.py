@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -90,14 +91,21 @@ def written(
 ) -> tuple[str, EventAccumulator]:
     """Key of the saturation threshold, and events of the golden run with the instruments of its config."""
     folder = tmp_path_factory.mktemp("golden")
+    config = yaml.safe_load((ROOT / "configs" / "deep_batchnorm.yaml").read_text())
+    arguments = {
+        each["class_path"]: each.setdefault("init_args", {})
+        for each in config["trainer"]["callbacks"]
+    }
+    arguments["SaturationMap"]["threshold"] = request.param
+    arguments["GradStats"]["means"] = True
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
     make_cli(
         [
             "fit",
-            f"--config={ROOT / 'configs' / 'deep_batchnorm.yaml'}",
+            f"--config={folder / 'config.yaml'}",
             f"--data.names={makemore_names}",
             f"--trainer.logger.init_args.save_dir={folder}",
             "--trainer.enable_progress_bar=false",
-            f"--trainer.callbacks.threshold={request.param}",  # of the last, the SaturationMap
         ],
         callbacks=[StopAt(golden["deep_batchnorm_stock"]["steps"])],
     )
