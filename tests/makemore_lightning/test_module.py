@@ -182,6 +182,18 @@ class TestTrainMetrics:
         assert scalars(logger, "train/loss")[-1][0] == 7
 
 
+def test_a_subclass_may_have_a_training_step_of_its_own(
+    tmp_path: Path, few_names: Path
+) -> None:
+    class OwnStep(MakemoreModule):
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            contexts, targets = batch
+            return torch.nn.functional.cross_entropy(self(contexts), targets)
+
+    trainer = fit(tmp_path, few_names, OwnStep(hidden_sizes=(20,)), max_steps=3)
+    assert trainer.global_step == 3
+
+
 class StopAt(Callback):
     """Stops the fit after a number of steps."""
 
