@@ -89,9 +89,10 @@ class Fit:
 
     def is_due(self, step: int) -> bool:
         """True if a step is due for any instrument; the last step of a fit is due for all."""
-        return step == self._last_step or any(
-            instrument.schedule.is_due(step) for instrument in self.instruments
-        )
+        return any(self._is_due_for(each, step) for each in self.instruments)
+
+    def _is_due_for(self, instrument: Subscriber, step: int) -> bool:
+        return step == self._last_step or instrument.schedule.is_due(step)
 
     def begin_training(self) -> None:
         """Estimates the last step, once the number of batches is known."""
@@ -139,8 +140,7 @@ class Fit:
         return [
             instrument
             for instrument in self.instruments
-            if (step == self._last_step or instrument.schedule.is_due(step))
-            and instrument not in self._silent
+            if self._is_due_for(instrument, step) and instrument not in self._silent
         ]
 
     def _estimate_last_step(self, batches: int) -> None:
