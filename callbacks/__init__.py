@@ -2,6 +2,9 @@
 
 from .activation_histogram import ActivationHistogram
 from .grad_stats import GradStats
+from .health.finding import Finding
+from .health.health_report import HealthReport
+from .health_check import HealthCheck
 from .measure.histogram import Histogram
 from .probe.selection import choose_layers, choose_params
 from .saturation_map import SaturationMap
@@ -9,7 +12,10 @@ from .update_ratio import UpdateRatio
 
 __all__ = [
     "ActivationHistogram",
+    "Finding",
     "GradStats",
+    "HealthCheck",
+    "HealthReport",
     "Histogram",
     "SaturationMap",
     "UpdateRatio",

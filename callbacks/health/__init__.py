@@ -1,0 +1,1 @@
+"""Rules of HealthCheck: numbers of due steps in, findings out. Knows neither torch nor Lightning."""
