@@ -117,6 +117,10 @@ class Fit:
             requests |= dict.fromkeys(instrument.requests)
         return list(requests)
 
+    def write_text(self, tag: str, text: str, step: int) -> None:
+        """Writes Markdown to the loggers that show text."""
+        self._reporter.write_text(tag, text, step)
+
     def end_training(self) -> None:
         """Publishes what is left, with a picture of the last step, and waits for pictures."""
         self.observe(self.probe.end_training)

@@ -1,13 +1,91 @@
 """HealthCheck: a verdict on a training, with findings, places and remedies."""
 
+import math
+from typing import Any
+
+from torch import Tensor
+
+from ._fit import Fit
+from ._health_observation import Facts, HealthRequests, observe_step
 from ._instrument import Instrument, Number
+from ._lightning import LightningModule, Trainer
+from ._mean_loss import MeanLoss
+from ._messages import InstrumentError
+from ._progress_bar import ProgressBarWord
+from .health.catalogue import NAMES
 from .health.health_report import HealthReport
+from .health.judge import Judge
+from .health.terminal import print_report
 from .probe.measurements import Measurements
 from .probe.request import Request
 
+EARLY_STEPS = 10
+"""Due steps in which the symmetry of units is measured."""
+
+ON_FAIL = ("report", "stop", "raise")
+
+VERDICTS = ("ok", "warn", "fail")
+"""Verdicts by the number that loggers get."""
+
+
+class UnhealthyTraining(RuntimeError):  # noqa: N818  the name is part of the contract
+    """Raised by `HealthCheck(on_fail="raise")` when a rule fails."""
+
 
 class HealthCheck(Instrument):
-    """A verdict on a training. (Skeleton.)"""
+    """A verdict on a training: what is wrong, where it began, since when, and what to do.
+
+    Every due step is judged by the rules of `callbacks/health/catalogue.py`: initial loss, saturated and dead units,
+    scale over depth, size of updates, parameters that do not move, NaN, and silent errors of the training loop.
+    A rule knows what it may not judge: an output's sigmoid, logits, ReLU's zeros, zero-initialized weights, warm-up and
+    decay of the learning rate, frozen and shared parameters. What is odd in one due step only is no finding.
+
+    Writes, at each due step:
+        - `health/{rule}`: number of places at which a rule is broken at that step, from the first time that there is
+          any;
+        - `health/verdict`: 0 ok, 1 warn, 2 fail, of all findings up to now;
+        - `health`: text page of TensorBoard, a table of the findings.
+
+    At the end of the fit, a table of the findings is printed. The progress bar shows `health ok`, `warn` or `fail`.
+
+    Args:
+        every_n_steps: A step is due when it is a multiple of this, in training steps.
+        dense_start: Whether steps 1, 2, 4, 8, ... below `every_n_steps` are due as well.
+        layers: Shell-style patterns for a layer's name or class name; None = the activation modules and functions
+            (at most 64, evenly spread over depth).
+        params: Shell-style patterns for the parameters whose updates are measured; None = those with two and more axes
+            (at most 64). All others are checked for whether they move.
+        figures: Whether to write the text page.
+        ignore: Rules that are not judged, or "rule:pattern" for places: `["dead_units", "saturation:gate.*"]`.
+        expected_loss: Loss that an untrained model should have, in the unit of the loss; None = ln C where a
+            classification loss over C classes is seen. Elsewhere `initial_loss` is not judged.
+        on_fail: What a failure does: "report" = nothing else; "stop" = end the fit after the step; "raise" = raise
+            `UnhealthyTraining`.
+
+    Attributes:
+        report: `HealthReport` up to now: `verdict`, `findings`, `steps`, `to_json()`, `to_markdown()`. It goes on in a
+            resumed run.
+        latest: Numbers of the last due step by tag; None before the first.
+        latest_step: That step.
+        history: Numbers of all due steps by tag, each with `steps` and `values`.
+
+    Raises:
+        ValueError: If an argument makes no sense, at once; if a pattern matches nothing, at the start of fit.
+
+    Source:
+        Andrej Karpathy, "Building makemore Part 3: Activations & Gradients, BatchNorm" (2022); Ben Braiek and Khomh,
+        "TheDeepChecker" (2022); the trainings of `benchmarks/verdicts.py`, with how often the rules are wrong.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning.pytorch.demos.boring_classes import BoringModel
+        >>> check = HealthCheck()
+        >>> quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        >>> trainer = Trainer(callbacks=[check], max_steps=2, enable_checkpointing=False, **quiet)
+        >>> trainer.fit(BoringModel())
+        >>> check.report.verdict
+        'ok'
+    """
 
     def __init__(
         self,
@@ -21,15 +99,222 @@ class HealthCheck(Instrument):
         on_fail: str = "report",
     ) -> None:
         super().__init__(every_n_steps, dense_start, layers, params, figures)
-        self.ignore, self.expected_loss, self.on_fail = ignore, expected_loss, on_fail
-        self.report = HealthReport()
+        self.ignore, self.expected_loss = check_ignore(ignore), expected_loss
+        self.on_fail = check_on_fail(on_fail)
+        check_expected_loss(expected_loss)
+        self._requests = HealthRequests(layers, params)
+        self._begin_report()
+
+    @property
+    def report(self) -> HealthReport:
+        """Verdict and findings up to now; there during the fit and after it, also after an exception."""
+        return self._judge.report
 
     @property
     def requests(self) -> list[Request]:
-        return []
+        return self._requests.due(not self._judged, self._judged < EARLY_STEPS)
 
     def record(self, measurements: Measurements) -> dict[str, Number]:
-        return {}
+        facts = facts_of(self._fit, self._losses.take())
+        observation = observe_step(
+            measurements, self._requests, facts, not self._judged
+        )
+        self._judged += 1
+        self._was_judged = True
+        self._judge.judge(observation)
+        return self._numbers()
 
     def what_is_missing(self, measurements: Measurements) -> str | None:
         return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keeps the findings and what rules remember, so that the report of a resumed run goes on."""
+        return self._judge.state()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._begin_report()
+        self._judge.load_state(state_dict)
+        self._goes_on = True
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not (self._goes_on or self._is_elsewhere(trainer)):
+            self._begin_report()
+        self._goes_on = False
+        super().on_fit_start(trainer, pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        bar = trainer.progress_bar_callback
+        if self._fit is not None and bar is not None:
+            self._bar_word = ProgressBarWord(bar, "health", lambda: self.report.verdict)
+
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+    ) -> None:
+        super().on_before_backward(trainer, pl_module, loss)
+        if self._fit is not None and self._fit.probe.context.automatic:
+            self._losses.add(loss, self._fit.probe.context)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if self._was_judged:
+            self._was_judged = False
+            self._end_fit_if_it_fails(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        self._finish(trainer)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        if self._fit is not None and self.report.verdict != "ok":
+            self._finish(trainer)
+        self._remove_word()
+        super().on_exception(trainer, pl_module, exception)
+
+    def teardown(
+        self, trainer: Trainer, pl_module: LightningModule, stage: str
+    ) -> None:
+        self._remove_word()
+        super().teardown(trainer, pl_module, stage)
+
+    def _begin_report(self) -> None:
+        """Begins the report of a run."""
+        self._judge = Judge(self.ignore or (), self.expected_loss)
+        self._goes_on = False
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._judged = 0
+        self._was_judged = False
+        self._is_finished = False
+        self._losses = MeanLoss()
+        self._bar_word: ProgressBarWord | None = None
+        self._written: HealthReport | None = None
+
+    def _numbers(self) -> dict[str, Number]:
+        """Returns the numbers of a step, and writes the text page if there is something new on it."""
+        report = self.report
+        if self._fit is not None and self._is_new(report):
+            self._written = report
+            step = self._judge.course.latest.step
+            self._fit.write_text("health", report.to_markdown(), step)
+        numbers: dict[str, Number] = {
+            f"health/{rule}": float(count) for rule, count in self._judge.counts.items()
+        }
+        return numbers | {"health/verdict": float(VERDICTS.index(report.verdict))}
+
+    def _is_new(self, report: HealthReport) -> bool:
+        """True if places or severities are others than on the text page."""
+        if not self.figures or self._written is None:
+            return self.figures
+        written = [
+            (each.rule, each.where, each.severity) for each in self._written.findings
+        ]
+        return written != [
+            (each.rule, each.where, each.severity) for each in report.findings
+        ]
+
+    def _end_fit_if_it_fails(self, trainer: Trainer) -> None:
+        """Ends the fit where a failure is to end it. Collective: every rank judges the same steps."""
+        if self.on_fail == "report":
+            return
+        fails = self.report.verdict == "fail"
+        if not trainer.strategy.reduce_boolean_decision(fails, all=False):
+            return
+        if self.on_fail == "raise":
+            raise UnhealthyTraining(self.report.to_markdown())
+        trainer.should_stop = True
+
+    def _finish(self, trainer: Trainer) -> None:
+        """Writes the last text page and prints the table of findings, once a fit."""
+        if self._is_finished or self._fit is None:
+            return
+        self._is_finished = True
+        if self._judged and self.figures:
+            step = self._judge.course.latest.step
+            self._fit.write_text("health", self.report.to_markdown(), step)
+        if trainer.is_global_zero:
+            self._print_report()
+
+    def _remove_word(self) -> None:
+        if self._bar_word is not None:
+            self._bar_word.remove()
+            self._bar_word = None
+
+    def _print_report(self) -> None:
+        print_report(self.report)
+
+
+def facts_of(fit: Fit | None, loss: float | None) -> Facts:
+    """Returns the facts of a step that are not measured.
+
+    Args:
+        fit: The fit.
+        loss: Mean loss since the last due step.
+    """
+    trainer = None if fit is None else fit.trainer()
+    if fit is None or trainer is None:
+        return Facts(loss, (), True, None)
+    by_norm = str(trainer.gradient_clip_algorithm or "norm").endswith("norm")
+    clip = trainer.gradient_clip_val if by_norm else None
+    optimizers = tuple(fit.probe.context.optimizers())
+    return Facts(loss, optimizers, fit.probe.context.automatic, clip)
+
+
+def check_ignore(ignore: list[str] | None) -> list[str] | None:
+    """Returns the rules that are not judged.
+
+    Raises:
+        InstrumentError: If it is no list of rules, or of "rule:pattern"; lists the rules.
+    """
+    if ignore is None:
+        return None
+    if isinstance(ignore, str) or not all(isinstance(entry, str) for entry in ignore):
+        raise InstrumentError(
+            f"ignore must be None or a list of rules such as ['dead_units'], got {ignore!r}"
+        )
+    for entry in ignore:
+        if entry.partition(":")[0] not in NAMES:
+            raise InstrumentError(
+                f"ignore: there is no rule {entry.partition(':')[0]!r}; rules are: {', '.join(NAMES)}"
+            )
+    return list(ignore)
+
+
+def check_expected_loss(expected_loss: float | None) -> None:
+    """Checks the loss of an untrained model.
+
+    Raises:
+        InstrumentError: If it is no positive number.
+    """
+    if expected_loss is None:
+        return
+    is_number = isinstance(expected_loss, int | float) and not isinstance(
+        expected_loss, bool
+    )
+    if not is_number or not 0 < expected_loss < math.inf:
+        raise InstrumentError(
+            f"expected_loss must be None or a positive number such as 2.3, got {expected_loss!r}"
+        )
+
+
+def check_on_fail(on_fail: str) -> str:
+    """Returns what a failure does.
+
+    Raises:
+        InstrumentError: If it is none of `ON_FAIL`.
+    """
+    if on_fail not in ON_FAIL:
+        raise InstrumentError(
+            f"on_fail must be one of {', '.join(ON_FAIL)}, got {on_fail!r}"
+        )
+    return on_fail

@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 from .gradient_scale import GradientScale
 from .names import DisplayNames
 from .request import Key
+from .structure import Structure
 
 
 @dataclass
@@ -24,6 +25,7 @@ class FitContext:
         names: Display names.
         failed: Measurements that raised, on any rank; they are not tried again.
         measured_once: Frozen parameters that have been measured.
+        structure: Structure of the model, once the graph of a loss was read.
     """
 
     rank: int
@@ -35,3 +37,4 @@ class FitContext:
     names: DisplayNames = field(default_factory=DisplayNames)
     failed: set[Key] = field(default_factory=set)
     measured_once: set[str] = field(default_factory=set)
+    structure: Structure | None = None

@@ -101,6 +101,8 @@ class LayerHooks:
         """Shows the input of a layer."""
         if self.is_observed():
             self.observe_input(name, arguments)
+        elif not torch.is_grad_enabled():
+            self.called_without_grad = True
 
     def end_call(self, name: str, output: Any) -> None:
         """Shows the output of a layer, and notes the call."""

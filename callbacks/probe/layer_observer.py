@@ -50,6 +50,8 @@ class LayerObserver:
     guard: Guard
     order: dict[str, None] = field(default_factory=dict)
     takes_gradients: bool = False
+    nodes: dict[Any, str] = field(default_factory=dict)
+    """Names of outputs by autograd node, in a step whose graph is read."""
 
     def __post_init__(self) -> None:
         self._hooks = LayerHooks(
@@ -67,9 +69,15 @@ class LayerObserver:
     def attach(self) -> None:
         """Observes the batch that begins."""
         self._calls.clear()
+        self._has_input = False
         layers = {name: self.plan.model.layers[name] for name in self.plan.layers}
         with_input = {
             name for (name, _), region in self.plan.regions.items() if region.of_input
+        }
+        with_input |= {
+            name
+            for name, wanted in self.plan.layers.items()
+            if Quantity.INPUT in wanted
         }
         self._hooks.attach(layers, with_input)
         if self.plan.observes_functions:
@@ -91,6 +99,7 @@ class LayerObserver:
     def detach(self) -> None:
         """Observes no more, until the next batch."""
         self.takes_gradients = False
+        self.nodes.clear()  # they keep the graph alive
         self._hooks.detach()
         self._functions.remove()
 
@@ -111,15 +120,24 @@ class LayerObserver:
 
     def _observe_input(self, layer: str, arguments: Any) -> None:
         values = first_tensor(arguments)
+        wanted = self.plan.layers[layer]
         if values is not None:
             name = self.context.names.of_output(layer, "")
+            self._measure_input(name, wanted, values)
             self._measure_saturation(
-                name,
-                self.plan.layers[layer],
-                partial(self._region, layer),
-                values,
-                True,
+                name, wanted, partial(self._region, layer), values, True
             )
+        self._has_input |= Quantity.INPUT in wanted
+
+    def _measure_input(self, name: str, wanted: Wanted, values: Tensor) -> None:
+        """Measures the model's input: the input of the first layer, unless layers without gradients came before."""
+        is_first = not (self._has_input or self._hooks.called_without_grad)
+        for statistic in wanted.get(Quantity.INPUT, ()) if is_first else ():
+            if values.grad_fn is None and not isinstance(statistic, SaturationOf):
+                key = Key(Quantity.INPUT, name, statistic)
+                self.accumulator.attempt(
+                    [key], partial(self.accumulator.add, key, statistic, values)
+                )
 
     def _observe_output(self, layer: str, output: Any) -> None:
         paths: dict[str, int] = {}
@@ -173,6 +191,8 @@ class LayerObserver:
                     [key], partial(self.accumulator.add, key, statistic, values)
                 )
         self._measure_saturation(name, wanted, find_region, values, False)
+        if self.plan.reads_structure and values.grad_fn is not None:
+            self.nodes[values.grad_fn] = name
         # What no operation made is a parameter, or a part of the batch: a hook on it would stay for ever.
         if values.grad_fn is not None and (
             statistics := wanted.get(Quantity.ACTIVATION_GRAD)

@@ -12,6 +12,7 @@ from .parameter_steps import ParameterStep
 from .plan import Plan
 from .request import OF_LAYERS, Key, Quantity, Request
 from .selection import activation_layers, unwrapped
+from .structure import Structure
 
 BACKWARD = (Quantity.ACTIVATION_GRAD, Quantity.WEIGHT_GRAD, Quantity.STEP_GRAD)
 """Quantities whose causes are in the layers after them."""
@@ -40,6 +41,7 @@ class Measurements:
         scaled: Whether a gradient scaler is in use, for which infinite gradients are no fault.
         due_step: Step that was due on the schedule; an earlier one where that was in the middle of an accumulation.
         failed: Measurements that raised in this fit.
+        structure: Structure of the model, once the graph of a loss was read; kept over the steps of a fit.
     """
 
     step: int
@@ -50,6 +52,7 @@ class Measurements:
     scaled: bool = False
     due_step: int | None = None
     failed: Collection[Key] = ()
+    structure: Structure | None = None
 
     @cached_property
     def _by_request(self) -> dict[Request, dict[str, Any]]:

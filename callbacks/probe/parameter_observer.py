@@ -77,6 +77,54 @@ class ParameterObserver:
             if gradient is not None:
                 gradients.append((name, gradient))
         self._measure(Quantity.WEIGHT_GRAD, gradients)
+        for name, gradient in gradients:
+            self._measure_rows(name, gradient)
+
+    def _measure_rows(self, name: str, gradient: Tensor) -> None:
+        keys = self._keys_of(Quantity.ROWS, name)
+        if keys and gradient.ndim >= 2 and not gradient.is_sparse:
+            fraction = self.accumulator.attempt(keys, partial(equal_rows, gradient))
+            if fraction is not None:
+                self._measure(Quantity.ROWS, [(name, fraction)])
+
+    def read_leftovers(self) -> None:
+        """Measures what is in the gradients before a backward pass, of a small parameter of each optimizer.
+
+        After a `zero_grad` there is nothing, or zeros. The lowest number of a step tells: gradients may be added up
+        over several backward passes, but not over steps.
+        """
+        for optimizer in self.context.optimizers():
+            params = [
+                (name, param)
+                for name, param in self.steps.params_of(optimizer)
+                if self._keys_of(Quantity.LEFTOVER, name)
+            ]
+            if not params:
+                continue
+            name, param = min(params, key=lambda item: item[1].numel())
+            gradient = param.grad
+            if (
+                gradient is None
+                or gradient.is_sparse
+                or hasattr(gradient, "placements")
+            ):
+                largest = torch.zeros(())
+            else:
+                largest = torch.linalg.vector_norm(gradient.detach(), float("inf"))
+            self._measure(Quantity.LEFTOVER, [(name, largest)])
+
+    def read_copies(self) -> None:
+        """Measures a checksum of each parameter that every rank has a copy of; pooled, its extremes must be equal."""
+        if self.context.ranks == 1:
+            return
+        sums = [
+            (name, torch.linalg.vector_norm(param.detach().float()))
+            for name, param in self.plan.model.params.items()
+            if self._keys_of(Quantity.COPIES, name)
+            and not hasattr(param, "placements")
+            and not has_no_values(param)
+        ]
+        self._measure(Quantity.COPIES, sums)
 
     def read_largest_gradients(self, names: Iterable[str]) -> None:
         """Measures the largest element of each gradient as the optimizer took it: after clipping."""
@@ -219,6 +267,23 @@ class ParameterObserver:
 def has_no_values(param: Tensor) -> bool:
     """True of a lazy parameter, and of one on the meta device."""
     return is_lazy(param) or param.is_meta
+
+
+def equal_rows(gradient: Tensor) -> Tensor:
+    """Returns `()` the fraction of a gradient's rows, of those with a gradient, that equal its largest row.
+
+    Units that begin alike have equal gradients and stay alike. Rows are compared by one number, their product with a
+    fixed vector, up to rounding; waits for no device.
+    """
+    rows = gradient.detach().flatten(1)
+    rows = rows if rows.dtype == torch.float64 else rows.float()
+    # No two elements of the vector are equal, and none is near zero: 0.618... is the golden ratio's fraction.
+    places = torch.arange(rows.shape[1], device=rows.device, dtype=rows.dtype)
+    numbers = rows @ (1 + (places * 0.6180339887) % 1)
+    largest = numbers[numbers.abs().argmax()]
+    live = (numbers != 0).sum()
+    equal = ((numbers - largest).abs() <= 1e-5 * largest.abs()).sum()
+    return (equal - 1).clamp(min=0) / (live - 1).clamp(min=1)
 
 
 def fingerprint_of(param: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch.nn.parameter import is_lazy
 from ..measure.activations import activation_of_module, is_activation
 from ..measure.flat_regions import FlatRegion, flat_region
 from ..measure.statistic import SaturationOf, Statistic, covers
-from .request import OF_LAYERS, Quantity, Request, Scope
+from .request import OF_LAYERS, OF_MODEL, Quantity, Request, Scope
 from .selection import (
     activation_layers,
     class_name,
@@ -20,6 +20,7 @@ from .selection import (
     matching,
     named_layers,
     named_params,
+    repeated_blocks,
     unwrapped,
 )
 from .support import fast_path_modules, is_compiled, unobservable_modules
@@ -119,6 +120,8 @@ class Plan:
         }
         self.has_lazy = any(is_lazy(param) for param in self.model.params.values())
         for request in self.requests:
+            if request.quantity in OF_MODEL:
+                continue
             of_layers = request.quantity in OF_LAYERS
             names = list(
                 self._choose_layers(request)
@@ -134,6 +137,11 @@ class Plan:
                 )
 
     @property
+    def reads_structure(self) -> bool:
+        """True if the graph of the loss is to be read."""
+        return any(request.quantity is Quantity.LOSS_TERM for request in self.requests)
+
+    @property
     def observes_functions(self) -> bool:
         """True if calls of activation functions are observed: not where code is compiled, which would then differ."""
         for_layers = any(request.quantity in OF_LAYERS for request in self.requests)
@@ -141,7 +149,9 @@ class Plan:
 
     def accepts_function(self, request: Request, name: str, kind: str) -> bool:
         """True if a request is for the calls of an activation function of this name and `torch.nn` class name."""
-        if request.quantity not in OF_LAYERS:
+        if request.quantity not in OF_LAYERS or request.quantity is Quantity.INPUT:
+            return False
+        if request.scope == Scope.BLOCKS:
             return False
         if request.patterns is None:
             return self.functions is None or name in self.functions
@@ -163,8 +173,13 @@ class Plan:
             for name, layer in self.model.layers.items()
             if layer not in self.model.hidden
         }
+        if request.quantity is Quantity.INPUT:
+            return leaf_layers(layers)
         if request.patterns is not None:
             chosen: Mapping[str, nn.Module] = self._matching(layers, request.patterns)
+        elif request.scope == Scope.BLOCKS:
+            blocks = repeated_blocks(layers)
+            return evenly_spread(list(blocks), MOST)
         else:
             chosen = self._reduce("layers", activation_layers(layers))
             if not chosen and request.scope == Scope.DEFAULT and self.observe_fallback:
@@ -199,11 +214,13 @@ class Plan:
 
     def _choose_params(self, request: Request) -> Iterable[str]:
         params = self.model.params
-        if request.scope == Scope.ALL:
+        if request.scope == Scope.ALL and request.quantity is Quantity.WEIGHT_GRAD:
             return params
         real = {
             name: param for name, param in params.items() if param.is_floating_point()
         }
+        if request.scope == Scope.ALL:
+            return real
         if request.patterns is not None:
             return matching(real, request.patterns)
         matrices = {

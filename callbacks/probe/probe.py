@@ -289,6 +289,7 @@ class Probe:
             self.context.scale.scaler is not None,
             step.due_step,
             self.context.failed,
+            self.context.structure,
         )
 
     def _measured_here(self, step: Step) -> RankMeasurements | None:

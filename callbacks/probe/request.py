@@ -13,6 +13,7 @@ class Quantity(Enum):
     The value names a tensor in messages.
     """
 
+    INPUT = "input of {}"
     WEIGHT = "parameter {}"
     ACTIVATION = "output of {}"
     LOSS = "loss"
@@ -23,6 +24,10 @@ class Quantity(Enum):
     SCALE = "scale of the gradient scaler"
     UPDATE = "update of {}"
     UPDATED = "parameter {} after the update"
+    ROWS = "equal rows in the gradient of {}"
+    LEFTOVER = "gradient of {} before the backward pass"
+    COPIES = "copies of {} on all ranks"
+    LOSS_TERM = "{} of the loss"
 
     # That of Enum is a function in Python, and takes a good part of a small network's due step.
     __hash__ = object.__hash__
@@ -32,7 +37,10 @@ class Quantity(Enum):
         return self.value.format(name)
 
 
-OF_LAYERS = (Quantity.ACTIVATION, Quantity.ACTIVATION_GRAD)
+OF_LAYERS = (Quantity.INPUT, Quantity.ACTIVATION, Quantity.ACTIVATION_GRAD)
+
+OF_MODEL = (Quantity.LOSS_TERM,)
+"""Quantities of neither layers nor parameters: all of them are measured."""
 
 
 class Scope(Enum):
@@ -40,6 +48,7 @@ class Scope(Enum):
 
     DEFAULT = "activations, or leaf modules with parameters where there are none; parameters of two and more axes"
     ACTIVATIONS = "activations alone"
+    BLOCKS = "the repeated blocks of a deep model"
     ALL = "everything"
 
 

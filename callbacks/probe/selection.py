@@ -15,6 +15,9 @@ from ..measure.activations import FUNCTIONS, is_activation
 WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 """Name parts that torch.compile, FSDP and activation checkpointing insert."""
 
+FEWEST_BLOCKS = 3
+"""Blocks of one class that a trend over depth can be seen in."""
+
 LISTED = 40
 """Names that an error message lists at most."""
 
@@ -105,6 +108,23 @@ def leaf_layers(layers: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
         for name, layer in layers.items()
         if ".parametrizations." not in name and _is_leaf(layer)
     }
+
+
+def repeated_blocks(layers: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """Returns the blocks that a model repeats: children of one class, each with layers, at least `FEWEST_BLOCKS`."""
+    groups: dict[tuple[str, str], dict[str, nn.Module]] = {}
+    for name, layer in layers.items():
+        inner = unwrapped(layer)
+        if any(True for _ in inner.children()) and any(
+            True for _ in inner.parameters()
+        ):
+            parent = name.rpartition(".")[0]
+            groups.setdefault((parent, class_name(layer)), {})[name] = layer
+    blocks: dict[str, nn.Module] = {}
+    for group in groups.values():
+        if len(group) >= FEWEST_BLOCKS:
+            blocks |= group
+    return blocks
 
 
 def matching(

@@ -17,6 +17,7 @@ from .parameter_observer import ParameterObserver
 from .parameter_steps import ParameterSteps
 from .plan import Plan
 from .request import Key, Quantity
+from .structure import Structure, read_structure
 
 MOMENTS = MomentsOf()
 
@@ -44,6 +45,8 @@ class Step:
         """True from the begin of a batch to its end."""
         self.repeated_steps = False
         """Whether a parameter was moved more than once."""
+        self.structure: Structure | None = None
+        """Structure of the model, if the graph of a loss was read in this step."""
         self.moved_unseen = False
         """Whether parameters moved in a way that leaves no trace on them."""
         self.guard = Guard()
@@ -76,6 +79,11 @@ class Step:
     def before_backward(self, loss: Tensor) -> None:
         """Measures the loss, and takes gradients from here on."""
         self._layers.begin_backward(loss, is_last=self.context.automatic)
+        if self.plan.reads_structure and not self.batches:
+            graph = Key(Quantity.LOSS_TERM, "graph", MOMENTS)
+            self.accumulator.attempt([graph], partial(self._read_structure, loss))
+        leftover = Key(Quantity.LEFTOVER, "a parameter", MOMENTS)
+        self.accumulator.attempt([leftover], self._parameters.read_leftovers)
         micro_batches = self.context.micro_batches if self.context.automatic else 1
         key = Key(Quantity.LOSS, "", MOMENTS)
         unscaled = self.accumulator.attempt(
@@ -85,6 +93,20 @@ class Step:
             self.accumulator.attempt(
                 [key], partial(self.accumulator.add, key, MOMENTS, unscaled)
             )
+
+    def _read_structure(self, loss: Tensor) -> None:
+        """Reads the graph of the loss, and measures the loss functions in it."""
+        earlier = self.structure or Structure()
+        structure, values = read_structure(
+            loss, self.plan.model.params, self._layers.nodes, len(earlier.terms)
+        )
+        self.structure = self.context.structure = earlier | structure
+        for term, tensors in values.items():
+            for name, tensor in tensors.items():
+                key = Key(Quantity.LOSS_TERM, f"{name} of {term}", MOMENTS)
+                self.accumulator.attempt(
+                    [key], partial(self.accumulator.add, key, MOMENTS, tensor)
+                )
 
     def after_backward(self) -> None:
         """Takes no gradients from here on.
@@ -131,6 +153,8 @@ class Step:
     def finish(self) -> dict[Key, Any]:
         """Measures the updates, copies everything to the CPU and returns the results of this rank."""
         self._parameters.read_updates()
+        copies = Key(Quantity.COPIES, "a parameter", MOMENTS)
+        self.accumulator.attempt([copies], self._parameters.read_copies)
         self._parameters.read_rates()
         self._read_scale()
         results = self.accumulator.results()

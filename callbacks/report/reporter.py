@@ -62,6 +62,10 @@ class Reporter:
             self._writer.write_record(record, step)
         self._write_pictures()
 
+    def write_text(self, tag: str, text: str, step: int) -> None:
+        """Writes Markdown to the loggers that show text."""
+        self._writer.write_text(tag, text, step)
+
     def draw(self, plots: Mapping[str, Plot], step: int) -> None:
         """Queues pictures, by tag; drops them where there is no logger for pictures, or no room in the queue."""
         if self.takes_pictures:

@@ -56,6 +56,15 @@ class Writer:
         for step, record in self._event_points.take_last().items():
             self._write_numbers(partial(_write_event, record=record, step=step))
 
+    def write_text(self, tag: str, text: str, step: int) -> None:
+        """Writes Markdown to the Text page of TensorBoard."""
+
+        def write(logger: Any) -> None:
+            if event_file(logger) is not None:
+                logger.experiment.add_text(tag, text, step)
+
+        self._write(self._picture_loggers, "texts", write)
+
     def write_picture(self, picture: Picture) -> None:
         """Writes a picture."""
         self._write(

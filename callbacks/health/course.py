@@ -1,0 +1,188 @@
+"""Course of a training: the last due steps, and what has to be remembered of those before."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .observation import Fingerprint, Observation
+
+WINDOW = 8
+"""Due steps that a rule can look back on."""
+
+EARLY = 64
+"""Steps in which a network finds its scale: updates are large at first in healthy trainings, too."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """What the rules may read.
+
+    Attributes:
+        window: The last due steps, the current one last.
+        judged: Number of due steps up to the current one.
+        first_step: First due step of the fit.
+        expected_loss: Loss of an untrained model; None = inferred from the loss function.
+        first_loss: Loss at the first due step; that of the run, also in a resumed one.
+        lowest_loss: Lowest mean loss between two due steps.
+        step_of_peak: Last step at which a learning rate was higher than ever before: the end of a warm-up.
+        peak_rates: Highest learning rate of each parameter.
+        first_fingerprints: Moments of each parameter when it was first measured.
+        moved: Parameters that have moved.
+        began_constant: Parameters without spread at first, such as those that begin at zero.
+        rated: Number of due steps at which a parameter had a learning rate above zero.
+        skipped: Due steps that the gradient scaler skipped, after the first few.
+        scaled: Due steps with a gradient scaler, after the first few.
+    """
+
+    window: tuple[Observation, ...] = ()
+    judged: int = 0
+    first_step: int = 0
+    expected_loss: float | None = None
+    first_loss: float | None = None
+    lowest_loss: float | None = None
+    step_of_peak: int = 0
+    peak_rates: Mapping[str, float] = field(default_factory=dict)
+    first_fingerprints: Mapping[str, Fingerprint] = field(default_factory=dict)
+    moved: frozenset[str] = frozenset()
+    began_constant: frozenset[str] = frozenset()
+    rated: Mapping[str, int] = field(default_factory=dict)
+    skipped: int = 0
+    scaled: int = 0
+
+    @property
+    def latest(self) -> Observation:
+        """The current due step."""
+        return self.window[-1]
+
+    @property
+    def is_early(self) -> bool:
+        """True while a network finds its scale."""
+        return self.latest.step - self.first_step <= EARLY
+
+    def rate_fraction(self, name: str) -> float | None:
+        """Returns the learning rate of a parameter as a fraction of its peak; None if either is unknown or zero."""
+        rate, peak = self.latest.params[name].rate, self.peak_rates.get(name)
+        return rate / peak if rate and peak else None
+
+    def last(self, count: int) -> tuple[Observation, ...]:
+        """Returns the last due steps, fewer where there are fewer."""
+        return self.window[-count:]
+
+    def state(self) -> dict[str, Any]:
+        """Returns what a resumed run has to know, in plain types."""
+        return {
+            "judged": self.judged,
+            "first_step": self.first_step,
+            "first_loss": self.first_loss,
+            "lowest_loss": self.lowest_loss,
+            "step_of_peak": self.step_of_peak,
+            "peak_rates": dict(self.peak_rates),
+            "first_fingerprints": {
+                name: list(numbers) for name, numbers in self.first_fingerprints.items()
+            },
+            "moved": sorted(self.moved),
+            "began_constant": sorted(self.began_constant),
+            "rated": dict(self.rated),
+            "skipped": self.skipped,
+            "scaled": self.scaled,
+        }
+
+    @classmethod
+    def from_state(
+        cls, state: Mapping[str, Any], expected_loss: float | None
+    ) -> "Course":
+        """Makes the course of a resumed run."""
+        values = dict(state)
+        values["moved"] = frozenset(values["moved"])
+        values["began_constant"] = frozenset(values["began_constant"])
+        values["first_fingerprints"] = {
+            name: tuple(numbers)
+            for name, numbers in values["first_fingerprints"].items()
+        }
+        return cls(**values, expected_loss=expected_loss)
+
+
+def advance(course: Course, observation: Observation) -> Course:
+    """Returns the course with one more due step."""
+    first_step = course.first_step if course.judged else observation.step
+    course = replace(
+        course,
+        window=(*course.window, observation)[-WINDOW:],
+        judged=course.judged + 1,
+        first_step=first_step,
+    )
+    course = _with_params(course, observation)
+    course = _with_loss(course, observation)
+    return _with_scaler(course, observation)
+
+
+def _with_params(course: Course, observation: Observation) -> Course:
+    params = observation.params
+    peaks = dict(course.peak_rates)
+    rated = dict(course.rated)
+    first = dict(course.first_fingerprints)
+    moved, constant = set(course.moved), set(course.began_constant)
+    step_of_peak = course.step_of_peak
+    for name, param in params.items():
+        if param.rate:
+            if param.rate > peaks.get(name, 0.0):
+                peaks[name], step_of_peak = param.rate, observation.step
+            rated[name] = rated.get(name, 0) + 1
+        if param.fingerprint is not None and name not in first:
+            first[name] = param.fingerprint
+            if param.std == 0 or param.std is None:
+                constant.add(name)
+        if param.moved or _differ(param.fingerprint, first.get(name)):
+            moved.add(name)
+    return replace(
+        course,
+        step_of_peak=step_of_peak,
+        peak_rates=peaks,
+        rated=rated,
+        first_fingerprints=first,
+        moved=frozenset(moved),
+        began_constant=frozenset(constant),
+    )
+
+
+def _with_loss(course: Course, observation: Observation) -> Course:
+    loss = observation.loss
+    if loss is None or not math.isfinite(loss):
+        return course
+    return replace(
+        course,
+        first_loss=loss if course.first_loss is None else course.first_loss,
+        lowest_loss=lowest(loss, course.lowest_loss),
+    )
+
+
+def _with_scaler(course: Course, observation: Observation) -> Course:
+    # A scaler finds its scale by skipping the first steps.
+    if not observation.uses_scaler or observation.step - course.first_step < EARLY:
+        return course
+    return replace(
+        course,
+        scaled=course.scaled + 1,
+        skipped=course.skipped + observation.was_skipped,
+    )
+
+
+def lowest(number: float, lowest_before: float | None) -> float:
+    """Returns the lower of two numbers, of which one may be missing."""
+    return number if lowest_before is None else min(number, lowest_before)
+
+
+def median(numbers: Iterable[float]) -> float | None:
+    """Returns the median; None of nothing."""
+    ordered = sorted(numbers)
+    if not ordered:
+        return None
+    middle = len(ordered) // 2
+    if len(ordered) % 2:
+        return ordered[middle]
+    return (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def _differ(numbers: Fingerprint | None, first: Fingerprint | None) -> bool:
+    return numbers is not None and first is not None and numbers != first

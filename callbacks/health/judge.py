@@ -1,0 +1,145 @@
+"""Judge: applies the rules to each due step, and turns what holds into findings."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from .catalogue import RULES
+from .course import Course, advance
+from .finding import SEVERITIES, Finding, by_severity
+from .health_report import HealthReport
+from .observation import Observation
+from .rule import Rule, Sighting
+
+Place = tuple[str, str]
+"""Rule and name of a layer or parameter."""
+
+
+@dataclass
+class Pending:
+    """Place at which a rule is broken, and for how many due steps in a row."""
+
+    step: int
+    times: int = 0
+
+
+class Judge:
+    """Verdict on one training.
+
+    A rule that is broken becomes a finding once it has been for `Rule.hold` due steps in a row, so that an odd batch is
+    none; a finding stays, and its severity never falls.
+
+    Args:
+        ignore: Rules, or "rule:pattern" for places, that are not judged.
+        expected_loss: Loss of an untrained model; None = inferred.
+        rules: All rules.
+    """
+
+    def __init__(
+        self,
+        ignore: Sequence[str] = (),
+        expected_loss: float | None = None,
+        rules: Sequence[Rule] = RULES,
+    ) -> None:
+        self.course = Course(expected_loss=expected_loss)
+        self.counts: dict[str, int] = {}
+        self._ignore, self._rules = tuple(ignore), tuple(rules)
+        self._pending: dict[Place, Pending] = {}
+        self._findings: dict[Place, Finding] = {}
+
+    @property
+    def report(self) -> HealthReport:
+        """Findings up to now."""
+        findings = sorted(self._findings.values(), key=by_severity)
+        return HealthReport(tuple(findings), self.course.judged)
+
+    def judge(self, observation: Observation) -> None:
+        """Judges a due step; `counts` then has the number of places of each rule that is broken, or ever was."""
+        self.course = advance(self.course, observation)
+        counts = dict.fromkeys(self.counts, 0)
+        for rule in self._rules:
+            sightings = [
+                sighting
+                for sighting in rule.find(self.course, rule)
+                if not self._is_ignored(rule, sighting)
+            ]
+            number = self._note(rule, sightings, observation.step)
+            if number:
+                counts[rule.name] = number
+        self.counts = counts
+
+    def add(self, rule_name: str, sighting: Sighting, step: int) -> None:
+        """Adds a finding between due steps."""
+        rule = next(rule for rule in self._rules if rule.name == rule_name)
+        if not self._is_ignored(rule, sighting):
+            place = rule.name, sighting.where
+            self._findings[place] = self._finding(rule, sighting, step, step)
+            self.counts[rule.name] = max(1, self.counts.get(rule.name, 0))
+
+    def _note(self, rule: Rule, sightings: Iterable[Sighting], step: int) -> int:
+        """Counts the places at which a rule is broken for long enough, and updates their findings."""
+        broken: set[Place] = set()
+        number = 0
+        for sighting in sightings:
+            place = rule.name, sighting.where
+            broken.add(place)
+            pending = self._pending.setdefault(place, Pending(step))
+            pending.times += 1
+            if place in self._findings or pending.times >= rule.hold:
+                self._findings[place] = self._finding(
+                    rule, sighting, pending.step, step
+                )
+                number += 1
+        for place in [place for place in self._pending if place[0] == rule.name]:
+            if place not in broken:
+                del self._pending[place]
+        return number
+
+    def _finding(
+        self, rule: Rule, sighting: Sighting, first: int, last: int
+    ) -> Finding:
+        earlier = self._findings.get((rule.name, sighting.where))
+        severity = sighting.severity
+        if earlier is not None:
+            first = earlier.step
+            if SEVERITIES.index(earlier.severity) > SEVERITIES.index(severity):
+                return replace(earlier, last_step=last)
+        return Finding(
+            rule.name,
+            severity,
+            sighting.where,
+            first,
+            last,
+            finite(sighting.value),
+            finite(sighting.limit),
+            sighting.message,
+            sighting.remedy or rule.remedy,
+        )
+
+    def _is_ignored(self, rule: Rule, sighting: Sighting) -> bool:
+        for entry in self._ignore:
+            name, _, pattern = entry.partition(":")
+            if name == rule.name and (
+                not pattern or fnmatchcase(sighting.where, pattern)
+            ):
+                return True
+        return False
+
+    def state(self) -> dict[str, Any]:
+        """Returns what a resumed run goes on with, in plain types."""
+        findings = [each.to_dict() for each in self._findings.values()]
+        return {"course": self.course.state(), "findings": findings}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on with the report of an earlier run."""
+        self.course = Course.from_state(state["course"], self.course.expected_loss)
+        findings = [Finding(**fields) for fields in state["findings"]]
+        self._findings = {(each.rule, each.where): each for each in findings}
+        self.counts = dict.fromkeys((each.rule for each in findings), 0)
+
+
+def finite(number: float | None) -> float | None:
+    """Returns a number; None of NaN and infinities."""
+    return None if number is None or not math.isfinite(number) else float(number)

@@ -1,0 +1,132 @@
+"""Rules of the loss: its value at initialization, its course, and what it is computed from."""
+
+import math
+from collections.abc import Iterator
+
+from .course import Course
+from .observation import LossFunction
+from .rule import Rule, Sighting
+
+TRIAL = 200
+"""Steps at the full learning rate after which a loss should have fallen."""
+
+PROGRESS = 0.05
+"""Fraction of the loss that counts as progress."""
+
+
+def initial_loss(course: Course, rule: Rule) -> Iterator[Sighting]:
+    """Judges the loss of the first step beside that of a model that knows nothing."""
+    if course.judged > 1 or course.latest.step > 0:
+        return
+    for loss, expected, words in _expectations(course):
+        judged = rule.limits["ratio"].judge(loss / expected)
+        if judged is not None:
+            severity, limit = judged
+            message = (
+                f"The loss begins at {loss:.2f}, {loss / expected:.1f} times the {expected:.2f} "
+                f"of {words}."
+            )
+            yield Sighting("", severity, message, loss, limit * expected)
+
+
+def _expectations(course: Course) -> Iterator[tuple[float, float, str]]:
+    """Yields losses of the first step, what each should be, and of which model that is the loss."""
+    observation = course.latest
+    if course.expected_loss is not None:
+        if observation.loss is not None and course.expected_loss > 0:
+            yield observation.loss, course.expected_loss, "an untrained model, as given"
+        return
+    for loss in observation.losses:
+        if (
+            loss.value is None
+            or not loss.is_normalized
+            or not math.isfinite(loss.value)
+        ):
+            continue
+        if loss.classes and loss.classes > 1:
+            words = f"a model that knows nothing, ln {loss.classes}"
+            yield loss.value, math.log(loss.classes), words
+
+
+def loss_input(course: Course, rule: Rule) -> Iterator[Sighting]:
+    """Judges what a loss function is applied to: logits, or probabilities."""
+    for loss in course.latest.losses:
+        logits = loss.name.startswith(
+            ("cross_entropy", "binary_cross_entropy_with_logits")
+        )
+        if not loss.is_normalized and _is_far_from_one(loss):
+            yield Sighting(
+                "",
+                "fail",
+                "nll_loss is applied to numbers that are no log-probabilities, so that it can fall without end.",
+                None if loss.mass is None else loss.mass[1],
+                1.0,
+                "Apply cross_entropy to the logits, or nll_loss to their log_softmax.",
+            )
+        elif logits and loss.activation in ("softmax", "sigmoid"):
+            name = loss.name.rstrip("_0123456789")
+            message = f"{name} takes logits, and is applied to the output of a {loss.activation}: it is applied twice."
+            yield Sighting("", "warn", message)
+
+
+def _is_far_from_one(loss: LossFunction) -> bool:
+    return loss.mass is not None and (loss.mass[0] < 0.5 or loss.mass[1] > 2)
+
+
+def output_activation(course: Course, rule: Rule) -> Iterator[Sighting]:
+    """Judges activations between the last layer and a loss that takes logits."""
+    for loss in course.latest.losses:
+        takes_logits = (
+            "cross_entropy" in loss.name and loss.name != "binary_cross_entropy"
+        )
+        if takes_logits and loss.activation in ("ReLU", "Tanh", "Hardtanh"):
+            places = [
+                name
+                for name, layer in course.latest.layers.items()
+                if layer.is_output and layer.kind == loss.activation
+            ]
+            message = (
+                f"The logits of the cross entropy are outputs of a {loss.activation}, "
+                "which cannot take every value."
+            )
+            yield Sighting(places[-1] if places else "", "warn", message)
+
+
+def loss_diverges(course: Course, rule: Rule) -> Iterator[Sighting]:
+    """Judges whether the loss has risen above its beginning, or has lost most of what it had gained."""
+    loss, first = course.latest.loss, course.first_loss
+    if loss is None or first is None or not _is_positive(course) or course.judged < 4:
+        return
+    judged = rule.limits["rise"].judge(loss / first)
+    if judged is not None:
+        severity, limit = judged
+        message = f"The loss has risen to {loss:.3g}, {loss / first:.1f} times its first value, {first:.3g}."
+        yield Sighting("", severity, message, loss, limit * first)
+
+
+def loss_stalls(course: Course, rule: Rule) -> Iterator[Sighting]:
+    """Judges whether the loss has fallen since the learning rate reached its peak."""
+    start = course.first_loss
+    steps = course.latest.step - max(course.step_of_peak, course.first_step)
+    if start is None or course.lowest_loss is None or steps < TRIAL:
+        return
+    if not _is_positive(course):
+        return
+    fall = 1 - course.lowest_loss / start
+    limit = rule.limits["fall"].warn
+    if limit is not None and fall < limit:
+        message = (
+            f"The loss was never more than {max(fall, 0):.1%} below {start:.3g}, "
+            f"in {steps} steps at the full learning rate."
+        )
+        yield Sighting("", "warn", message, fall, limit)
+
+
+def _is_positive(course: Course) -> bool:
+    """True of a loss that should fall: one number, and never negative, unlike those of policy gradients."""
+    return (
+        course.latest.has_single_loss
+        and course.lowest_loss is not None
+        and course.lowest_loss > 0
+        and (course.first_loss or 0) > 0
+    )

@@ -1,0 +1,192 @@
+"""Rules of the training itself: inputs, structure, modes, optimizers, ranks, and NaN."""
+
+from collections.abc import Iterator
+
+from .course import Course
+from .parameter_rules import listing
+from .rule import Rule, Sighting
+
+FEW_STEPS = 20
+"""Due steps from which on a fraction of them can be judged."""
+
+
+def nonfinite(course: Course, rule: Rule) -> Iterator[Sighting]:
+    """Judges NaN and infinities, at the place where they began."""
+    place = course.latest.nonfinite
+    if place is not None:
+        yield Sighting(place.where, "fail", place.message, float(place.count), 0.0)
+
+
+def input_scale(course: Course, rule: Rule) -> Iterator[Sighting]:
+    """Judges the mean and the spread of the model's input, in the first step."""
+    if course.judged > 1:
+        return
+    for name, values in course.latest.inputs.items():
+        if values.is_normalized_next or values.std is None:
+            continue
+        numbers = {
+            "mean": ("mean", abs(values.mean)),
+            "std": ("std", values.std),
+            "low std": ("std", values.std),
+        }
+        for key, (words, value) in numbers.items():
+            judged = rule.limits[key].judge(value)
+            if judged is not None:
+                severity, limit = judged
+                message = f"The input of {name} has mean {values.mean:.3g} and std {values.std:.3g}."
+                yield Sighting(
+                    name,
+                    severity,
+                    f"{message[:-1]}: its {words} is out of range.",
+                    value,
+                    limit,
+                )
+                break
+
+
+def linear_stack(course: Course, rule: Rule) -> Iterator[Sighting]:
+    """Judges two weight layers that have nothing between them."""
+    for earlier, later in course.latest.stacked:
+        first, second = earlier.rpartition(".")[0], later.rpartition(".")[0]
+        message = f"{second} follows {first} without an activation, so that both are one layer."
+        yield Sighting(first or earlier, "warn", message)
+
+
+def bias_before_norm(course: Course, rule: Rule) -> Iterator[Sighting]:
+    """Notes biases that a BatchNorm subtracts again."""
+    for name in course.latest.biases_before_norms:
+        yield Sighting(
+            name, "note", f"{name} has no effect: a BatchNorm subtracts it again."
+        )
+
+
+def batchnorm(course: Course, rule: Rule) -> Iterator[Sighting]:
+    """Judges BatchNorms that are in eval mode, or normalize over few rows."""
+    for name, kind in course.latest.in_eval_mode.items():
+        if "BatchNorm" in kind:
+            message = f"{name} ({kind}) is in eval mode while it trains, and keeps its running statistics."
+            yield Sighting(name, "warn", message)
+    for name, rows in course.latest.normalized_rows.items():
+        judged = rule.limits["rows"].judge(rows)
+        if judged is not None:
+            severity, limit = judged
+            message = f"{name} normalizes over {rows} rows: their mean and variance are mostly noise."
+            yield Sighting(
+                name,
+                severity,
+                message,
+                rows,
+                limit,
+                "Use larger batches, GroupNorm or LayerNorm.",
+            )
+
+
+def eval_mode(course: Course, rule: Rule) -> Iterator[Sighting]:
+    """Judges dropout that is in eval mode."""
+    names = [
+        name
+        for name, kind in course.latest.in_eval_mode.items()
+        if "BatchNorm" not in kind
+    ]
+    if names:
+        where = names[0] if len(names) == 1 else ""
+        yield Sighting(
+            where,
+            "warn",
+            f"Dropout does nothing: {listing(names)} in eval mode while the model trains.",
+        )
+
+
+def optimizer_params(course: Course, rule: Rule) -> Iterator[Sighting]:
+    """Judges whether the optimizers have the parameters of the model."""
+    observation = course.latest
+    missing = [
+        name
+        for name in observation.unoptimized
+        if name in observation.params and observation.params[name].has_gradient
+    ]
+    if missing:
+        where = missing[0] if len(missing) == 1 else common_module(missing)
+        message = f"No optimizer has {listing(missing)}, which get gradients."
+        yield Sighting(where, "fail", message, float(len(missing)), 0.0)
+    if observation.foreign:
+        message = f"The optimizers have {observation.foreign} parameters that are none of the model's."
+        yield Sighting(
+            "", "fail" if missing else "warn", message, float(observation.foreign), 0.0
+        )
+
+
+def common_module(names: list[str]) -> str:
+    """Returns the innermost module that all of several parameters belong to; "" = the whole model."""
+    parts = [name.split(".")[:-1] for name in names]
+    common = []
+    for components in zip(*parts, strict=False):
+        if len(set(components)) > 1:
+            break
+        common.append(components[0])
+    return ".".join(common)
+
+
+def stale_gradients(course: Course, rule: Rule) -> Iterator[Sighting]:
+    """Judges gradients that are added to those of the step before."""
+    if course.judged < 2:
+        return
+    stale = [name for name, param in course.latest.params.items() if param.leftover]
+    if stale:
+        message = f"Gradients are added to those of earlier steps (seen at {listing(stale)}): zero_grad() is missing."
+        value = course.latest.params[stale[0]].leftover
+        yield Sighting("", "fail", message, value, 0.0)
+
+
+def unequal_ranks(course: Course, rule: Rule) -> Iterator[Sighting]:
+    """Judges whether all ranks have equal parameters."""
+    unequal = [
+        name
+        for name, param in course.latest.params.items()
+        if param.copies is not None and param.copies[0] != param.copies[1]
+    ]
+    if unequal:
+        message = f"Ranks have different values of {listing(unequal)}: they train different models."
+        yield Sighting(unequal[0], "fail", message, float(len(unequal)), 0.0)
+
+
+def scaler_skips(course: Course, rule: Rule) -> Iterator[Sighting]:
+    """Judges how many steps the gradient scaler skips."""
+    if course.scaled < FEW_STEPS or course.skipped < 2:
+        return
+    fraction = course.skipped / course.scaled
+    judged = rule.limits["fraction"].judge(fraction)
+    if judged is not None:
+        severity, limit = judged
+        message = (
+            f"The gradient scaler skipped {fraction:.0%} of {course.scaled} due steps."
+        )
+        yield Sighting("", severity, message, fraction, limit)
+
+
+def clipping(course: Course, rule: Rule) -> Iterator[Sighting]:
+    """Notes clipping that is active at most steps."""
+    clip = course.latest.clip
+    norms = [
+        each.gradient_norm for each in course.window if each.gradient_norm is not None
+    ]
+    if not clip or len(norms) < 4:
+        return
+    fraction = sum(norm > clip for norm in norms) / len(norms)
+    if fraction > 0.5:
+        message = (
+            f"Gradients are clipped at {fraction:.0%} of the last due steps: "
+            f"the norm is {norms[-1]:.3g}, the limit {clip:.3g}."
+        )
+        yield Sighting("", "note", message, norms[-1], clip)
+
+
+def frozen(course: Course, rule: Rule) -> Iterator[Sighting]:
+    """Notes parameters that do not train."""
+    params = course.latest.params
+    names = [name for name, param in params.items() if not param.trains]
+    if names:
+        message = (
+            f"{len(names)} of {len(params)} parameters are frozen: {listing(names)}."
+        )
+        yield Sighting("", "note", message, float(len(names)))

@@ -1,0 +1,203 @@
+"""Structure of a model, read from the autograd graph of its loss: loss functions, their inputs, and stacked layers.
+
+The names of autograd's nodes tell operations apart (`AddmmBackward0`), `next_functions` joins them, and the nodes of
+parameters hold these as `variable`. Nothing is hooked, and nothing of the graph is kept.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Node = Any
+"""Node of the autograd graph, `torch.autograd.graph.Node`."""
+
+VIEWS = {
+    *("View", "UnsafeView", "ReshapeAlias", "Permute", "Transpose", "T", "Expand"),
+    *("Squeeze", "Unsqueeze", "Clone", "ToCopy", "Alias", "AsStrided", "Contiguous"),
+    *("Slice", "Select", "Index", "MaskedSelect", "Movedim", "Flatten"),
+}
+"""Operations that move values and leave them as they are."""
+
+DROPOUTS = {"NativeDropout", "FusedDropout"}
+
+PRODUCTS = {"Addmm", "Mm", "Addmv", "Mv", "Convolution", "Linear", "MkldnnConvolution"}
+"""Operations of linear and convolutional layers."""
+
+BATCH_NORMS = {"NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm", "BatchNorm"}
+
+LOSSES = {
+    "NllLoss": "cross_entropy",
+    "NllLoss2D": "cross_entropy",
+    "BinaryCrossEntropyWithLogits": "binary_cross_entropy_with_logits",
+    "BinaryCrossEntropy": "binary_cross_entropy",
+    "MseLoss": "mse_loss",
+    "SmoothL1Loss": "smooth_l1_loss",
+    "L1Loss": "l1_loss",
+}
+"""Loss functions by operation; `nll_loss` is taken for the end of a cross entropy."""
+
+MOST_NODES = 200_000
+"""Nodes of a graph that are read at most."""
+
+
+def operation(node: Node) -> str:
+    """Returns the name of an operation: "Addmm" of `AddmmBackward0`."""
+    name = node.name().rsplit("::", 1)[-1]
+    return name.split("Backward")[0]
+
+
+def inputs_of(node: Node) -> list[Node]:
+    """Returns the nodes that an operation's inputs with gradients come from."""
+    return [source for source, _ in node.next_functions if source is not None]
+
+
+@dataclass(frozen=True)
+class Product:
+    """Linear or convolutional layer in the graph.
+
+    Attributes:
+        weight: Name of its weight.
+        bias: Name of its bias; None without one.
+        sources: Nodes of its inputs that are no parameters.
+    """
+
+    weight: str
+    bias: str | None
+    sources: tuple[Node, ...]
+
+
+@dataclass
+class LossGraph:
+    """Autograd graph of one loss.
+
+    Attributes:
+        loss: Loss that is about to be backpropagated.
+        names: Names of parameters by identity.
+        layers: Names of observed layers by the node of their output.
+        nodes: All nodes, from the loss on.
+        outputs: Nodes between the loss and the last products: no weights come after them.
+    """
+
+    loss: Tensor
+    names: Mapping[int, str]
+    layers: Mapping[Node, str]
+    nodes: list[Node] = field(default_factory=list)
+    outputs: set[Node] = field(default_factory=set)
+    _products: dict[Node, Product | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.nodes = list(walk(self.loss.grad_fn, lambda _: True))
+        self.outputs = set(walk(self.loss.grad_fn, lambda node: not self.product(node)))
+
+    def product(self, node: Node) -> Product | None:
+        """Returns the layer that a node computes; None if it is no product with a weight of the model."""
+        if node not in self._products:
+            is_product = operation(node) in PRODUCTS
+            self._products[node] = self._as_product(node) if is_product else None
+        return self._products[node]
+
+    def _as_product(self, node: Node) -> Product | None:
+        weight, bias, sources = None, None, []
+        for source in inputs_of(node):
+            param = parameter_at(source)
+            name = None if param is None else self.names.get(id(param))
+            if name is None:
+                sources.append(source)
+            elif param is not None and param.ndim >= 2:
+                weight = name
+            else:
+                bias = name
+        return None if weight is None else Product(weight, bias, tuple(sources))
+
+    def losses(self) -> Iterator[tuple[str, Node]]:
+        """Yields the loss functions by name, from the end of the loss."""
+        for node in self.nodes:
+            if node in self.outputs and operation(node) in LOSSES:
+                yield LOSSES[operation(node)], node
+
+    def output_layers(self) -> set[str]:
+        """Returns the observed layers that no weight comes after: activations of the model's output."""
+        return {name for node, name in self.layers.items() if node in self.outputs}
+
+    def gates(self) -> set[str]:
+        """Returns the observed layers whose output is multiplied by another value that has a gradient."""
+        factors: set[Node] = set()
+        for node in self.nodes:
+            sources = inputs_of(node)
+            if operation(node) in ("Mul", "Div") and len(sources) > 1:
+                factors |= {past(source, VIEWS) for source in sources}
+        return {name for node, name in self.layers.items() if node in factors}
+
+    def stacked(self) -> list[tuple[str, str]]:
+        """Returns the weights of two layers with nothing but views and dropout between them, the earlier first."""
+        pairs = []
+        for node in self.nodes:
+            product = self.product(node)
+            for source in product.sources if product else ():
+                earlier = self.product(past(source, VIEWS | DROPOUTS))
+                if product and earlier and earlier.weight != product.weight:
+                    pairs.append((earlier.weight, product.weight))
+        return pairs
+
+    def normalized_rows(self) -> dict[str, int]:
+        """Returns the number of values that each BatchNorm normalizes a channel over, by the name of its weight."""
+        rows = {}
+        for node in self.nodes:
+            if operation(node) not in BATCH_NORMS:
+                continue
+            shape = getattr(node, "_saved_input", torch.empty(0, 0)).shape
+            params = [parameter_at(source) for source in inputs_of(node)[1:]]
+            names = [self.names.get(id(param)) for param in params]
+            if names and names[0] and getattr(node, "_saved_training", True):
+                rows[names[0]] = shape.numel() // max(shape[1], 1)
+        return rows
+
+    def biases_before_norms(self) -> list[str]:
+        """Returns the biases that a BatchNorm in training mode subtracts again."""
+        biases = []
+        for node in self.nodes:
+            if operation(node) in BATCH_NORMS and getattr(
+                node, "_saved_training", True
+            ):
+                product = self.product(past(inputs_of(node)[0], VIEWS))
+                if product is not None and product.bias is not None:
+                    biases.append(product.bias)
+        return biases
+
+
+def walk(root: Node, continues: Callable[[Node], bool]) -> Iterator[Node]:
+    """Yields the nodes that a node is computed from, itself first; ends paths at nodes that do not continue."""
+    seen: set[Node] = set()
+    waiting = [root]
+    while waiting and len(seen) < MOST_NODES:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield node
+        if continues(node):
+            waiting += inputs_of(node)
+
+
+def past(node: Node, skipped: set[str]) -> Node:
+    """Returns the first node, from a node on towards the inputs, that is none of the skipped operations.
+
+    Dropout is also a product with a mask, which has no gradient.
+    """
+    while True:
+        sources = inputs_of(node)
+        is_mask = operation(node) == "Mul" and "NativeDropout" in skipped
+        if len(sources) != 1 or not (operation(node) in skipped or is_mask):
+            return node
+        node = sources[0]
+
+
+def parameter_at(node: Node) -> Tensor | None:
+    """Returns the parameter that a node passes on, through views and changes of type; None if it computes anything."""
+    node = past(node, VIEWS)
+    return (
+        getattr(node, "variable", None) if operation(node) == "AccumulateGrad" else None
+    )
