@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -58,22 +59,24 @@ class HealthRequests:
 
     def __post_init__(self) -> None:
         layers, params = as_patterns(self.layers), as_patterns(self.params)
-        everything, blocks = {"scope": Scope.ALL}, {"scope": Scope.BLOCKS}
-        requests: dict[str, Request] = {
+        of_all = partial(Request, statistic=MOMENTS, scope=Scope.ALL)
+        of_blocks = partial(Request, statistic=MOMENTS, scope=Scope.BLOCKS)
+        saturation = SaturationOf()
+        requests = {
             "activations": Request(Quantity.ACTIVATION, MOMENTS, layers),
             "gradients": Request(Quantity.ACTIVATION_GRAD, MOMENTS, layers),
             "saturations": Request(
-                Quantity.ACTIVATION, SaturationOf(), layers, Scope.ACTIVATIONS
+                Quantity.ACTIVATION, saturation, layers, Scope.ACTIVATIONS
             ),
-            "blocks": Request(Quantity.ACTIVATION, MOMENTS, **blocks),
-            "block_gradients": Request(Quantity.ACTIVATION_GRAD, MOMENTS, **blocks),
-            "weights": Request(Quantity.WEIGHT, MOMENTS, **everything),
-            "weight_grads": Request(Quantity.WEIGHT_GRAD, MOMENTS, **everything),
+            "blocks": of_blocks(Quantity.ACTIVATION),
+            "block_gradients": of_blocks(Quantity.ACTIVATION_GRAD),
+            "weights": of_all(Quantity.WEIGHT),
+            "weight_grads": of_all(Quantity.WEIGHT_GRAD),
             "updates": Request(Quantity.UPDATE, MOMENTS, params),
             "updated": Request(Quantity.UPDATED, MOMENTS, params),
             "rows": Request(Quantity.ROWS, MOMENTS, params),
-            "leftovers": Request(Quantity.LEFTOVER, MOMENTS, **everything),
-            "copies": Request(Quantity.COPIES, MOMENTS, **everything),
+            "leftovers": of_all(Quantity.LEFTOVER),
+            "copies": of_all(Quantity.COPIES),
             "inputs": Request(Quantity.INPUT, MOMENTS),
             "loss_terms": Request(Quantity.LOSS_TERM, MOMENTS),
         }

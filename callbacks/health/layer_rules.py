@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from .course import Course
+from .finding import Severity
 from .observation import Layer, Observation
 from .rule import Rule, Sighting
 
@@ -121,7 +122,9 @@ def _scale_over_depth(
         is_block = next(iter(group.values())).is_block
         limits = rule.limits["blocks" if is_block else "ratio"]
         ratio = max(scales.values()) / min(scales.values())
-        judged = limits.judge(ratio) or _judge_factor(list(scales.values()), rule)
+        judged = limits.judge(ratio)
+        if judged is None and not is_block:
+            judged = _judge_factor(list(scales.values()), rule)
         if judged is not None:
             severity, limit = judged
             low, high = (
@@ -144,7 +147,7 @@ def groups_of(observation: Observation) -> Iterator[dict[str, Layer]]:
     yield from groups.values()
 
 
-def _judge_factor(scales: Sequence[float], rule: Rule) -> tuple[str, float] | None:
+def _judge_factor(scales: Sequence[float], rule: Rule) -> tuple[Severity, float] | None:
     """Judges the mean factor from layer to layer, where there are many."""
     limits = rule.limits.get("factor")
     if limits is None or limits.warn is None or len(scales) < MANY:
