@@ -26,7 +26,7 @@ from .probe.names import Origin
 from .probe.request import Quantity, Request, Scope, as_patterns
 from .probe.selection import class_name, unwrapped
 from .probe.structure import Structure
-from .update_ratio import is_rounded, why_unmoved
+from .probe.unmoved import is_rounded, why_unmoved
 
 MOMENTS = MomentsOf()
 
@@ -106,13 +106,13 @@ class Facts:
     """Facts of a step that are not measured.
 
     Attributes:
-        loss: Mean loss since the last due step.
+        past_losses: Number of losses since the last due step, before this one.
         optimizers: Optimizers of the fit.
         has_single_loss: Whether optimization is automatic.
         clip: Largest gradient norm that the Trainer lets through; None without clipping by norm.
     """
 
-    loss: float | None
+    past_losses: int
     optimizers: Sequence[Optimizer]
     has_single_loss: bool
     clip: float | None
@@ -129,7 +129,7 @@ def observe_step(
     place = first_nonfinite(measurements)
     return Observation(
         measurements.step,
-        facts.loss,
+        mean_loss(measurements, facts),
         layers_of(measurements, requests, structure, len(facts.optimizers)),
         params_of(measurements, requests),
         inputs_of(measurements, requests) if is_first else {},
@@ -147,6 +147,17 @@ def observe_step(
         place,
         facts.has_single_loss,
     )
+
+
+def mean_loss(measurements: Measurements, facts: Facts) -> float | None:
+    """Returns the mean loss since the last due step; None where there is no single loss, or it is not finite."""
+    loss = measurements.get(Quantity.LOSS, "", MOMENTS)
+    past = measurements.get(Quantity.PAST_LOSS, "", MOMENTS)
+    if not facts.has_single_loss or loss is None or not loss.count:
+        return None
+    if past is None or not past.count:
+        return loss.mean
+    return (past.mean * facts.past_losses + loss.mean) / (facts.past_losses + 1)
 
 
 def layers_of(
@@ -430,6 +441,6 @@ def first_nonfinite(measurements: Measurements) -> Nonfinite | None:
 
 DERIVED = (
     *(Quantity.LOSS_TERM, Quantity.ROWS, Quantity.LEFTOVER),
-    *(Quantity.COPIES, Quantity.SCALE),
+    *(Quantity.COPIES, Quantity.SCALE, Quantity.PAST_LOSS),
 )
 """Quantities that are computed of others."""

@@ -1,5 +1,6 @@
-"""Mean of the losses of all steps between two due ones."""
+"""Mean of the losses of the steps between two due ones."""
 
+import torch
 from torch import Tensor
 
 from .measure.placement import is_readable
@@ -7,11 +8,15 @@ from .probe.context import FitContext
 
 
 class MeanLoss:
-    """Sum of losses, on the device that they are on: adding one waits for nothing."""
+    """Sum of losses, on the device that they are on: adding one waits for nothing.
+
+    Attributes:
+        count: Number of losses.
+    """
 
     def __init__(self) -> None:
+        self.count = 0
         self._sum: float | Tensor = 0.0
-        self._count = 0
 
     def add(self, loss: Tensor, context: FitContext) -> None:
         """Adds the loss of a batch, as Lightning is about to backpropagate it: scaled and divided."""
@@ -21,12 +26,13 @@ class MeanLoss:
         if context.scale.scaler is None and is_readable(loss):
             self._sum += loss.item() * context.micro_batches
         else:
-            loss = context.scale.unscaled_loss(loss, context.micro_batches)
-            self._sum = loss + self._sum
-        self._count += 1
+            unscaled = context.scale.unscaled_loss(loss, context.micro_batches)
+            self._sum = unscaled.reshape(()) + self._sum
+        self.count += 1
 
-    def take(self) -> float | None:
-        """Returns the mean, and begins again; None if nothing was added."""
-        mean = float(self._sum) / self._count if self._count else None
-        self._sum, self._count = 0.0, 0
-        return mean
+    def mean(self) -> Tensor:
+        """Returns `()` the mean of at least one loss."""
+        total = self._sum
+        if not isinstance(total, Tensor):
+            total = torch.tensor(total, dtype=torch.float64)
+        return total / self.count

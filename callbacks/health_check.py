@@ -17,7 +17,8 @@ from .health.health_report import HealthReport
 from .health.judge import Judge
 from .health.terminal import print_report
 from .probe.measurements import Measurements
-from .probe.request import Request
+from .probe.probe import Probe
+from .probe.request import Quantity, Request
 
 EARLY_STEPS = 10
 """Due steps in which the symmetry of units is measured."""
@@ -79,10 +80,14 @@ class HealthCheck(Instrument):
     Example:
         >>> from lightning.pytorch import Trainer
         >>> from lightning.pytorch.demos.boring_classes import BoringModel
+        >>> class Small(BoringModel):
+        ...     def configure_optimizers(self):
+        ...         return torch.optim.SGD(self.parameters(), lr=1e-3)
         >>> check = HealthCheck()
         >>> quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
         >>> trainer = Trainer(callbacks=[check], max_steps=2, enable_checkpointing=False, **quiet)
-        >>> trainer.fit(BoringModel())
+        >>> trainer.fit(Small())
+        health ok: nothing found in 2 judged steps.
         >>> check.report.verdict
         'ok'
     """
@@ -115,17 +120,25 @@ class HealthCheck(Instrument):
         return self._requests.due(not self._judged, self._judged < EARLY_STEPS)
 
     def record(self, measurements: Measurements) -> dict[str, Number]:
-        facts = facts_of(self._fit, self._losses.take())
+        facts = facts_of(self._fit, self._past_losses)
         observation = observe_step(
             measurements, self._requests, facts, not self._judged
         )
         self._judged += 1
-        self._was_judged = True
+        self._was_judged, self._past_losses = True, 0
+        if not (observation.layers or observation.params):
+            return {}
         self._judge.judge(observation)
-        return self._numbers()
+        return self._numbers(measurements.step)
 
     def what_is_missing(self, measurements: Measurements) -> str | None:
-        return None
+        if self._judge.course.judged:
+            return None
+        name = type(measurements.plan.model.root).__name__
+        return (
+            f"has nothing to judge in step {measurements.step}: {name} has no parameters, "
+            "and calls no activation that is known."
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Keeps the findings and what rules remember, so that the report of a resumed run goes on."""
@@ -148,12 +161,22 @@ class HealthCheck(Instrument):
         if self._fit is not None and bar is not None:
             self._bar_word = ProgressBarWord(bar, "health", lambda: self.report.verdict)
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+        if self._fit is not None and self._fit.probe.is_open:
+            self._add_past_losses(self._fit.probe)
+
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
         super().on_before_backward(trainer, pl_module, loss)
-        if self._fit is not None and self._fit.probe.context.automatic:
-            self._losses.add(loss, self._fit.probe.context)
+        fit = self._fit
+        if fit is None or fit.probe.is_open:  # the probe measures the loss itself
+            return
+        if fit.probe.context.automatic:
+            self._losses.add(loss, fit.probe.context)
 
     def on_train_batch_end(
         self,
@@ -196,16 +219,22 @@ class HealthCheck(Instrument):
         self._judged = 0
         self._was_judged = False
         self._is_finished = False
-        self._losses = MeanLoss()
+        self._losses, self._past_losses = MeanLoss(), 0
         self._bar_word: ProgressBarWord | None = None
         self._written: HealthReport | None = None
 
-    def _numbers(self) -> dict[str, Number]:
+    def _add_past_losses(self, probe: Probe) -> None:
+        """Gives the probe the mean loss since the last due step, once a due step."""
+        self._past_losses += self._losses.count
+        if self._losses.count:
+            probe.add(Quantity.PAST_LOSS, self._losses.mean())
+            self._losses = MeanLoss()
+
+    def _numbers(self, step: int) -> dict[str, Number]:
         """Returns the numbers of a step, and writes the text page if there is something new on it."""
         report = self.report
         if self._fit is not None and self._is_new(report):
             self._written = report
-            step = self._judge.course.latest.step
             self._fit.write_text("health", report.to_markdown(), step)
         numbers: dict[str, Number] = {
             f"health/{rule}": float(count) for rule, count in self._judge.counts.items()
@@ -239,9 +268,9 @@ class HealthCheck(Instrument):
         if self._is_finished or self._fit is None:
             return
         self._is_finished = True
-        if self._judged and self.figures:
-            step = self._judge.course.latest.step
-            self._fit.write_text("health", self.report.to_markdown(), step)
+        if self.latest_step is not None and self.figures:
+            text = self.report.to_markdown()
+            self._fit.write_text("health", text, self.latest_step)
         if trainer.is_global_zero:
             self._print_report()
 
@@ -254,20 +283,20 @@ class HealthCheck(Instrument):
         print_report(self.report)
 
 
-def facts_of(fit: Fit | None, loss: float | None) -> Facts:
+def facts_of(fit: Fit | None, past_losses: int) -> Facts:
     """Returns the facts of a step that are not measured.
 
     Args:
         fit: The fit.
-        loss: Mean loss since the last due step.
+        past_losses: Number of losses since the last due step, before this one.
     """
     trainer = None if fit is None else fit.trainer()
     if fit is None or trainer is None:
-        return Facts(loss, (), True, None)
+        return Facts(past_losses, (), True, None)
     by_norm = str(trainer.gradient_clip_algorithm or "norm").endswith("norm")
     clip = trainer.gradient_clip_val if by_norm else None
     optimizers = tuple(fit.probe.context.optimizers())
-    return Facts(loss, optimizers, fit.probe.context.automatic, clip)
+    return Facts(past_losses, optimizers, fit.probe.context.automatic, clip)
 
 
 def check_ignore(ignore: list[str] | None) -> list[str] | None:

@@ -16,7 +16,7 @@ EARLY = 64
 
 @dataclass(frozen=True)
 class Course:
-    """What the rules may read.
+    """Numbers and facts of a training that the rules may read.
 
     Attributes:
         window: The last due steps, the current one last.

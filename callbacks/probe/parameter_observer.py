@@ -280,10 +280,11 @@ def equal_rows(gradient: Tensor) -> Tensor:
     # No two elements of the vector are equal, and none is near zero: 0.618... is the golden ratio's fraction.
     places = torch.arange(rows.shape[1], device=rows.device, dtype=rows.dtype)
     numbers = rows @ (1 + (places * 0.6180339887) % 1)
-    largest = numbers[numbers.abs().argmax()]
+    # Not by an index, which the host would wait for.
+    largest = numbers.gather(0, numbers.abs().argmax(0, keepdim=True))
     live = (numbers != 0).sum()
     equal = ((numbers - largest).abs() <= 1e-5 * largest.abs()).sum()
-    return (equal - 1).clamp(min=0) / (live - 1).clamp(min=1)
+    return (equal - 1).clamp(min=0).to(rows.dtype) / (live - 1).clamp(min=1)
 
 
 def fingerprint_of(param: Tensor) -> Tensor:

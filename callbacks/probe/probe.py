@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -11,6 +12,7 @@ from torch.optim import Optimizer
 
 from .._lightning import LightningModule, Trainer
 from .._messages import warn
+from ..measure.statistic import MomentsOf
 from .context import FitContext
 from .distributed import gather
 from .gradient_scale import GradientScale
@@ -22,7 +24,7 @@ from .measurements import (
     without_fallback,
 )
 from .plan import MOST, Model, Plan
-from .request import OF_LAYERS, Key, Request
+from .request import OF_LAYERS, Key, Quantity, Request
 from .selection import (
     check_matches,
     class_name,
@@ -73,6 +75,19 @@ class Probe:
     def observes(self) -> bool:
         """True while a due step is open, or waits for the end of an accumulation."""
         return self._step is not None or self._postponed is not None
+
+    @property
+    def is_open(self) -> bool:
+        """True while a due step is open."""
+        return self._step is not None
+
+    def add(self, quantity: Quantity, values: Tensor) -> None:
+        """Adds a number of the model as a whole to the open step, to be copied to the CPU with all others."""
+        if self._step is not None:
+            statistic = MomentsOf()
+            key = Key(quantity, "", statistic)
+            measure = partial(self._step.accumulator.add, key, statistic, values)
+            self._step.accumulator.attempt([key], measure)
 
     def check_patterns(self, requests: Iterable[Request]) -> None:
         """Checks that every pattern matches a layer, a parameter, or the name that a function may have.

@@ -28,6 +28,7 @@ class Quantity(Enum):
     LEFTOVER = "gradient of {} before the backward pass"
     COPIES = "copies of {} on all ranks"
     LOSS_TERM = "{} of the loss"
+    PAST_LOSS = "loss of the steps before"
 
     # That of Enum is a function in Python, and takes a good part of a small network's due step.
     __hash__ = object.__hash__

@@ -15,7 +15,13 @@ from fits import (
 )
 from torch import Tensor, nn
 
-from callbacks import ActivationHistogram, GradStats, SaturationMap, UpdateRatio
+from callbacks import (
+    ActivationHistogram,
+    GradStats,
+    HealthCheck,
+    SaturationMap,
+    UpdateRatio,
+)
 
 EACH = pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 
@@ -47,6 +53,7 @@ class TestNothingToMeasure:
         SaturationMap: NO_LAYER,
         UpdateRatio: r"parameter.*in step 0.*params=\[\.\.\.\]",
         GradStats: "finds no .* in step 0",
+        HealthCheck: "nothing to judge in step 0: WithoutParameters has no parameters",
     }
 
     @EACH

@@ -134,9 +134,9 @@ def test_an_instrument_that_fails_holds_back_none_of_the_others(failing: type) -
     assert (
         len(
             plots_in(logger.rows[0][1])
-            & {"activation_mean", "grad_norm", "update_ratio", "saturation"}
+            & {"activation_mean", "grad_norm", "update_ratio", "saturation", "health"}
         )
-        == 3
+        == 4
     )
 
 

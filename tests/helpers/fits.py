@@ -21,17 +21,19 @@ from torch.utils.data import DataLoader, TensorDataset
 from callbacks import (
     ActivationHistogram,
     GradStats,
+    HealthCheck,
     Histogram,
     SaturationMap,
     UpdateRatio,
 )
 
-ALL = (ActivationHistogram, GradStats, UpdateRatio, SaturationMap)
+ALL = (ActivationHistogram, GradStats, UpdateRatio, SaturationMap, HealthCheck)
 ARGUMENTS: dict[type[Callback], set[str]] = {
     ActivationHistogram: {"layers"},
     GradStats: {"layers", "params"},
     UpdateRatio: {"params"},
     SaturationMap: {"layers"},
+    HealthCheck: {"layers", "params"},
 }
 """Pattern arguments that each instrument has a use for."""
 

@@ -3,7 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from callbacks import ActivationHistogram, GradStats, SaturationMap, UpdateRatio
+from callbacks import (
+    ActivationHistogram,
+    GradStats,
+    HealthCheck,
+    SaturationMap,
+    UpdateRatio,
+)
 
 LAYERS, PARAMS = ("net.1", "net.3"), ("net.0.weight", "net.2.weight", "net.4.weight")
 
@@ -26,6 +32,7 @@ TAGS: Mapping[Any, set[str]] = {
     SaturationMap: {
         f"{plot}/{layer}" for plot in ("saturation", "dead_units") for layer in LAYERS
     },
+    HealthCheck: {"health/verdict"},
 }
 
 HISTOGRAMS = {"activation", "activation_grad", "weight_grad", "weight"}

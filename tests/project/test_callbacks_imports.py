@@ -15,21 +15,30 @@ EACH_FILE = pytest.mark.parametrize(
     "path", FILES, ids=lambda path: str(path.relative_to(CALLBACKS))
 )
 
-FOLDERS = ("measure", "probe", "report")
+FOLDERS = ("health", "measure", "probe", "report")
 MESSAGES = {"_messages", "_lightning"}
 SHARED = {"_instrument", "_fit", *MESSAGES, *FOLDERS}
+HEALTH = {"_health_observation", "_mean_loss", "_progress_bar"}
+"""Private files of HealthCheck."""
+
 ALLOWED: dict[str, set[str]] = {
+    "health": set(),
     "measure": set(),
     "probe": {"measure", *MESSAGES},
     "report": {"measure", *MESSAGES},
     "_lightning": set(),
     "_messages": {"_lightning"},
-    "_fit": {*FOLDERS, *MESSAGES},
-    "_instrument": {"_fit", *FOLDERS, *MESSAGES},
+    "_fit": {"measure", "probe", "report", *MESSAGES},
+    "_health_observation": {"health", "measure", "probe"},
+    "_mean_loss": {"measure", "probe"},
+    "_progress_bar": set(),
+    "health_check": {*SHARED, *HEALTH},
+    "_instrument": {"_fit", "measure", "probe", "report", *MESSAGES},
 }
 """What each folder or private file may import of callbacks, besides itself; instruments may import `SHARED`."""
 
 PACKAGES: dict[str, set[str]] = {
+    "health": {"numpy", "rich"},
     "measure": {"torch", "numpy"},
     "probe": {"torch", "numpy"},
     "report": {

@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
+from made_up_steps import STEPS, findings, observation, tanh, training
 
 from callbacks.health.judge import Judge
-from tests.helpers.made_up_steps import STEPS, findings, observation, tanh, training
 
 
 def saturated_at(*steps: int) -> Any:

@@ -5,10 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from callbacks.health.catalogue import NAMES, RULES
-from callbacks.health.observation import Input, LossFunction, Nonfinite
-from tests.helpers.made_up_steps import (
+from made_up_steps import (
     findings,
     layers,
     relu,
@@ -17,6 +14,9 @@ from tests.helpers.made_up_steps import (
     training,
     weight,
 )
+
+from callbacks.health.catalogue import NAMES, RULES
+from callbacks.health.observation import Input, LossFunction, Nonfinite
 
 DEAD = {4: np.ones(4, dtype=bool)}
 HALF_DEAD = {4: np.array([True, True, True, False])}
