@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from callbacks import UpdateRatio
-from callbacks.update_ratio import is_rounded
+from callbacks.probe.unmoved import is_rounded
 
 pytestmark = [
     pytest.mark.filterwarnings(
