@@ -24,7 +24,7 @@ from .measure.statistic import MomentsOf, SaturationOf
 from .probe.measurements import BACKWARD, Measurements
 from .probe.names import Origin
 from .probe.request import Quantity, Request, Scope, as_patterns
-from .probe.selection import class_name, unwrapped
+from .probe.selection import class_name, repeated_blocks, unwrapped
 from .probe.structure import Structure
 from .probe.unmoved import is_rounded, why_unmoved
 
@@ -169,7 +169,9 @@ def layers_of(
     """Returns the observed layers, activations first, then repeated blocks, each in the order of their calls."""
     gradients = measurements.of(requests.gradients)
     saturations = measurements.of(requests.saturations)
-    ends = last_of_networks(measurements) if optimizers > 1 else set()
+    is_split = optimizers > 1
+    ends = last_of_networks(measurements) if is_split else set()
+    blocks = list(repeated_blocks(measurements.plan.model.layers))
     layers: dict[str, Layer] = {}
     for name, moments in measurements.of(requests.activations).items():
         origin = measurements.origins[name]
@@ -177,12 +179,12 @@ def layers_of(
         kind = kind_of(origin, measurements)
         layers[name] = Layer(
             kind,
-            kind if kind in DEFAULTS else "",
+            group_of(origin, kind, blocks, is_split),
             False,
             name in structure.output_layers or name in ends,
             name in structure.gates,
             moments.std,
-            std_of(gradients.get(name)),
+            norm_of(gradients.get(name)),
             moments.low,
             moments.high,
             **saturation_fields(saturation),
@@ -217,7 +219,7 @@ def blocks_of(measurements: Measurements, requests: HealthRequests) -> dict[str,
             group,
             is_block=True,
             std=moments.std,
-            grad_std=std_of(gradients.get(name)),
+            grad_norm=norm_of(gradients.get(name)),
             low=moments.low,
             high=moments.high,
         )
@@ -227,6 +229,30 @@ def blocks_of(measurements: Measurements, requests: HealthRequests) -> dict[str,
 def std_of(moments: Moments | None) -> float | None:
     """Returns the standard deviation; None where nothing was measured."""
     return None if moments is None else moments.std
+
+
+def norm_of(moments: Moments | None) -> float | None:
+    """Returns the L2 norm, which good initializations keep from layer to layer; None where nothing was measured."""
+    return None if moments is None else moments.norm
+
+
+def group_of(origin: Origin, kind: str, blocks: Iterable[str], is_split: bool) -> str:
+    """Returns the name of the layers that an activation can be compared with; empty of other layers.
+
+    Args:
+        origin: Place of the activation.
+        kind: Its `torch.nn` name.
+        blocks: Names of the repeated blocks: activations of a branch are compared with those of other branches.
+        is_split: Whether there are several networks, each with an optimizer.
+    """
+    if kind not in DEFAULTS:
+        return ""
+    network = origin.layer.partition(".")[0] if is_split else ""
+    for block in blocks:
+        if origin.layer == block or origin.layer.startswith(f"{block}."):
+            inside = origin.layer[len(block) :]
+            return f"{network} {kind} in blocks{inside} {origin.member}"
+    return f"{network} {kind}"
 
 
 def kind_of(origin: Origin, measurements: Measurements) -> str:

@@ -122,6 +122,7 @@ RULES: tuple[Rule, ...] = (
         "Check that it is part of the loss and in an optimizer.",
         "TrainCheck (OSDI 2025)",
         parameter_rules.unmoved,
+        hold=2,
     ),
     Rule(
         "optimizer_params",

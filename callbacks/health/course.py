@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from .observation import Fingerprint, Observation
+from .observation import Fingerprint, Nonfinite, Observation
 
 WINDOW = 8
 """Due steps that a rule can look back on."""
@@ -31,6 +31,7 @@ class Course:
         moved: Parameters that have moved.
         began_constant: Parameters without spread at first, such as those that begin at zero.
         rated: Number of due steps at which a parameter had a learning rate above zero.
+        nonfinite: First place with NaN or infinities.
         skipped: Due steps that the gradient scaler skipped, after the first few.
         scaled: Due steps with a gradient scaler, after the first few.
     """
@@ -47,6 +48,7 @@ class Course:
     moved: frozenset[str] = frozenset()
     began_constant: frozenset[str] = frozenset()
     rated: Mapping[str, int] = field(default_factory=dict)
+    nonfinite: Nonfinite | None = None
     skipped: int = 0
     scaled: int = 0
 
@@ -84,6 +86,7 @@ class Course:
             "moved": sorted(self.moved),
             "began_constant": sorted(self.began_constant),
             "rated": dict(self.rated),
+            "nonfinite": asdict(self.nonfinite) if self.nonfinite else None,
             "skipped": self.skipped,
             "scaled": self.scaled,
         }
@@ -94,6 +97,8 @@ class Course:
     ) -> "Course":
         """Makes the course of a resumed run."""
         values = dict(state)
+        if values["nonfinite"] is not None:
+            values["nonfinite"] = Nonfinite(**values["nonfinite"])
         values["moved"] = frozenset(values["moved"])
         values["began_constant"] = frozenset(values["began_constant"])
         values["first_fingerprints"] = {
@@ -111,6 +116,7 @@ def advance(course: Course, observation: Observation) -> Course:
         window=(*course.window, observation)[-WINDOW:],
         judged=course.judged + 1,
         first_step=first_step,
+        nonfinite=course.nonfinite or observation.nonfinite,
     )
     course = _with_params(course, observation)
     course = _with_loss(course, observation)

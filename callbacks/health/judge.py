@@ -10,7 +10,7 @@ from .catalogue import RULES
 from .course import Course, advance
 from .finding import SEVERITIES, Finding, by_severity
 from .health_report import HealthReport
-from .observation import Observation
+from .observation import Nonfinite, Observation
 from .rule import Rule, Sighting
 
 Place = tuple[str, str]
@@ -70,9 +70,13 @@ class Judge:
                 counts[rule.name] = number
         self.counts = counts
 
-    def add(self, rule_name: str, sighting: Sighting, step: int) -> None:
-        """Adds a finding between due steps."""
-        rule = next(rule for rule in self._rules if rule.name == rule_name)
+    def add_nonfinite(self, place: Nonfinite, step: int) -> None:
+        """Adds the place where NaN or infinities began, also between due steps; the first one stays."""
+        if self.course.nonfinite is not None:
+            return
+        self.course = replace(self.course, nonfinite=place)
+        rule = next(rule for rule in self._rules if rule.name == "nonfinite")
+        sighting = Sighting(place.where, "fail", place.message, float(place.count), 0.0)
         if not self._is_ignored(rule, sighting):
             place = rule.name, sighting.where
             self._findings[place] = self._finding(rule, sighting, step, step)
@@ -87,7 +91,8 @@ class Judge:
             broken.add(place)
             pending = self._pending.setdefault(place, Pending(step))
             pending.times += 1
-            if place in self._findings or pending.times >= rule.hold:
+            hold = 1 if sighting.is_certain else rule.hold
+            if place in self._findings or pending.times >= hold:
                 self._findings[place] = self._finding(
                     rule, sighting, pending.step, step
                 )

@@ -104,7 +104,7 @@ def activation_scale(course: Course, rule: Rule) -> Iterator[Sighting]:
 def gradient_scale(course: Course, rule: Rule) -> Iterator[Sighting]:
     """Judges the scale of the gradients of activations over depth."""
     yield from _scale_over_depth(
-        course, rule, lambda layer: layer.grad_std, "gradients of the activations"
+        course, rule, lambda layer: layer.grad_norm, "gradients of the activations"
     )
 
 
@@ -132,7 +132,7 @@ def _scale_over_depth(
                 max(scales, key=scales.__getitem__),
             )
             message = (
-                f"The {words} differ {ratio:.3g}-fold in scale over depth: std {scales[low]:.2g} "
+                f"The {words} differ {ratio:.3g}-fold in scale over depth: {scales[low]:.2g} "
                 f"in {low}, {scales[high]:.2g} in {high}."
             )
             yield Sighting(place_of_change(scales), severity, message, ratio, limit)

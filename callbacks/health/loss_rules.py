@@ -94,6 +94,7 @@ def output_activation(course: Course, rule: Rule) -> Iterator[Sighting]:
 
 def loss_diverges(course: Course, rule: Rule) -> Iterator[Sighting]:
     """Judges whether the loss has risen above its beginning, or has lost most of what it had gained."""
+    yield from _wrong_sign(course)
     loss, first = course.latest.loss, course.first_loss
     if loss is None or first is None or not _is_positive(course) or course.judged < 4:
         return
@@ -102,6 +103,19 @@ def loss_diverges(course: Course, rule: Rule) -> Iterator[Sighting]:
         severity, limit = judged
         message = f"The loss has risen to {loss:.3g}, {loss / first:.1f} times its first value, {first:.3g}."
         yield Sighting("", severity, message, loss, limit * first)
+
+
+def _wrong_sign(course: Course) -> Iterator[Sighting]:
+    """Finds a loss that is minus its only loss function."""
+    loss, functions = course.latest.loss, course.latest.losses
+    if loss is None or len(functions) != 1 or loss >= 0:
+        return
+    value = functions[0].value
+    if value is not None and value > 0 and course.judged == 1:
+        name = functions[0].name
+        message = f"The loss, {loss:.3g}, is minus the {name}, {value:.3g}: training makes that larger."
+        remedy = "Minimize the loss function itself."
+        yield Sighting("", "fail", message, loss, 0.0, remedy, is_certain=True)
 
 
 def loss_stalls(course: Course, rule: Rule) -> Iterator[Sighting]:

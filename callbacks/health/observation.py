@@ -16,11 +16,12 @@ class Layer:
 
     Attributes:
         kind: Class name of the layer or activation.
-        group: Layers of one group are compared over depth: an activation's kind, or the place of repeated blocks.
+        group: Layers of one group are compared over depth: an activation's kind and place in a repeated block.
         is_block: Whether the layer is a repeated block.
         is_output: Whether no weight comes after it: an activation of the model's output.
         is_gate: Whether its output is multiplied by another layer's.
-        std, grad_std: Standard deviations of the output and of the loss's gradient for it.
+        std: Standard deviation of the output.
+        grad_norm: L2 norm of the loss's gradient for the output of the whole batch.
         low, high: Extremes of the output.
         saturated: Fraction of the values at which the activation is flat, in [0, 1].
         is_switched: Whether flat values are those of a unit that is off, such as ReLU's zeros: half are normal.
@@ -34,7 +35,7 @@ class Layer:
     is_output: bool = False
     is_gate: bool = False
     std: float | None = None
-    grad_std: float | None = None
+    grad_norm: float | None = None
     low: float | None = None
     high: float | None = None
     saturated: float | None = None

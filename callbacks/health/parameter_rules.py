@@ -8,7 +8,10 @@ from .observation import Parameter
 from .rule import Rule, Sighting
 
 FIRST_JUDGED = 4
-"""Due steps before a parameter that did not move is a finding."""
+"""Due steps before a parameter that did not move is judged."""
+
+FIRST_MOVES = 8
+"""Steps before it is: behind a zero-initialized layer, the first gradients are zero."""
 
 NORMS = ("BatchNorm", "LayerNorm", "GroupNorm", "RMSNorm", "InstanceNorm")
 
@@ -97,10 +100,8 @@ def uneven_learning(course: Course, rule: Rule) -> Iterator[Sighting]:
 def unmoved(course: Course, rule: Rule) -> Iterator[Sighting]:
     """Judges trainable parameters that have not moved since the first due step."""
     observation = course.latest
-    if (
-        course.judged < FIRST_JUDGED
-        or observation.step - course.first_step < FIRST_JUDGED
-    ):
+    steps = observation.step - course.first_step
+    if course.judged < FIRST_JUDGED or steps < FIRST_MOVES:
         return
     for name, param in observation.params.items():
         if not param.trains or name in course.moved or param.fingerprint is None:

@@ -42,6 +42,7 @@ class Sighting:
         value: Number that breaks the rule; None if there is none.
         limit: Its limit.
         remedy: One sentence, where it differs from that of the rule.
+        is_certain: Whether one due step is enough, whatever the rule asks for.
     """
 
     where: str
@@ -50,6 +51,7 @@ class Sighting:
     value: float | None = None
     limit: float | None = None
     remedy: str = ""
+    is_certain: bool = False
 
 
 @dataclass(frozen=True)

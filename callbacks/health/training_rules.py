@@ -12,8 +12,8 @@ FEW_STEPS = 20
 
 def nonfinite(course: Course, rule: Rule) -> Iterator[Sighting]:
     """Judges NaN and infinities, at the place where they began."""
-    place = course.latest.nonfinite
-    if place is not None:
+    place = course.nonfinite
+    if place is not None and course.latest.nonfinite is not None:
         yield Sighting(place.where, "fail", place.message, float(place.count), 0.0)
 
 

@@ -39,6 +39,9 @@ LOSSES = {
 }
 """Loss functions by operation; `nll_loss` is taken for the end of a cross entropy."""
 
+ALIKE = 16
+"""Neighboring pixels that count as one value of a BatchNorm's statistics."""
+
 MOST_NODES = 200_000
 """Nodes of a graph that are read at most."""
 
@@ -143,7 +146,10 @@ class LossGraph:
         return pairs
 
     def normalized_rows(self) -> dict[str, int]:
-        """Returns the number of values that each BatchNorm normalizes a channel over, by the name of its weight."""
+        """Returns the number of values that each BatchNorm normalizes a channel over, by the name of its weight.
+
+        Neighboring pixels are alike: `ALIKE` of an example count as one value.
+        """
         rows = {}
         for node in self.nodes:
             if operation(node) not in BATCH_NORMS:
@@ -152,7 +158,8 @@ class LossGraph:
             params = [parameter_at(source) for source in inputs_of(node)[1:]]
             names = [self.names.get(id(param)) for param in params]
             if names and names[0] and getattr(node, "_saved_training", True):
-                rows[names[0]] = shape.numel() // max(shape[1], 1)
+                values = shape.numel() // max(shape[1], 1)
+                rows[names[0]] = max(shape[0], values // ALIKE)
         return rows
 
     def biases_before_norms(self) -> list[str]:

@@ -282,8 +282,9 @@ def equal_rows(gradient: Tensor) -> Tensor:
     numbers = rows @ (1 + (places * 0.6180339887) % 1)
     # Not by an index, which the host would wait for.
     largest = numbers.gather(0, numbers.abs().argmax(0, keepdim=True))
-    live = (numbers != 0).sum()
-    equal = ((numbers - largest).abs() <= 1e-5 * largest.abs()).sum()
+    is_live = numbers != 0
+    is_equal = (numbers - largest).abs() <= 1e-5 * largest.abs()
+    live, equal = is_live.sum(), (is_equal & is_live).sum()
     return (equal - 1).clamp(min=0).to(rows.dtype) / (live - 1).clamp(min=1)
 
 

@@ -157,6 +157,9 @@ def values_of(function: str, node: Any) -> dict[str, Tensor]:
                     node._saved_self, node._saved_target
                 )
             }
+        if function == "mse_loss":
+            value = functional.mse_loss(node._saved_self, node._saved_target)
+            return {"value": value}
     return {}
 
 

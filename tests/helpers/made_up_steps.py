@@ -25,7 +25,7 @@ def tanh(**changes: Any) -> Layer:
         "kind": "Tanh",
         "group": "Tanh",
         "std": 0.6,
-        "grad_std": 1e-3,
+        "grad_norm": 1e-3,
     }
     values |= {"saturated": 0.05, "dead": {4: np.zeros(4, dtype=bool)}, "examples": 32}
     return Layer(**(values | changes))
@@ -52,7 +52,7 @@ def layers(count: int, ratio: float = 1.0, **changes: Any) -> dict[str, Layer]:
     """Returns tanh layers whose scales differ by a ratio from the first to the last."""
     factors = np.geomspace(1, ratio, count)
     return {
-        f"act{place}": tanh(std=0.6 * factor, grad_std=1e-3 * factor, **changes)
+        f"act{place}": tanh(std=0.6 * factor, grad_norm=1e-3 * factor, **changes)
         for place, factor in enumerate(factors.tolist())
     }
 

@@ -99,6 +99,7 @@ SICK: list[tuple[str, str, dict[str, Any]]] = [
     ("input_scale", "warn", {"inputs": {"a": Input(0.0, 36.0)}}),
     ("low_precision", "warn", {"params": params(is_coarse=True)}),
     ("loss_diverges", "fail", {"loss": rising}),
+    ("loss_diverges", "fail", {"loss": lambda step: -2.35}),
     ("loss_stalls", "warn", {"loss": flat}),
     ("loss_input", "warn", {"losses": entropy(activation="softmax")}),
     ("loss_input", "fail", {"losses": entropy(is_normalized=False, mass=(3.0, 9.0))}),
@@ -232,7 +233,7 @@ def test_reasons_for_no_move_are_told_apart(
 
 
 def test_scale_is_placed_where_it_jumps() -> None:
-    jump = layers(3) | {f"later{place}": tanh(grad_std=1.0) for place in range(3)}
+    jump = layers(3) | {f"later{place}": tanh(grad_norm=1.0) for place in range(3)}
     (finding,) = [
         each
         for each in findings(training(layers=jump))
