@@ -121,6 +121,12 @@ class Fit:
         """Writes Markdown to the loggers that show text."""
         self._reporter.write_text(tag, text, step)
 
+    def tell_of_nonfinite(self, message: str) -> None:
+        """Warns once a fit of where NaN or Inf began."""
+        if not self._told_of_nonfinite and self._is_writer:
+            warn(f"Training diagnostics: {message}")
+        self._told_of_nonfinite = True
+
     def end_training(self) -> None:
         """Publishes what is left, with a picture of the last step, and waits for pictures."""
         self.observe(self.probe.end_training)

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ._fit import Fit
 from ._health_observation import Facts, HealthRequests, observe_step
@@ -15,8 +16,11 @@ from ._progress_bar import ProgressBarWord
 from .health.catalogue import NAMES
 from .health.health_report import HealthReport
 from .health.judge import Judge
+from .health.observation import Nonfinite
 from .health.terminal import print_report
 from .probe.measurements import Measurements
+from .probe.nonfinite_origin import NonfiniteOrigin
+from .probe.nonfinite_watch import NonfiniteWatch
 from .probe.probe import Probe
 from .probe.request import Quantity, Request
 
@@ -158,6 +162,8 @@ class HealthCheck(Instrument):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         bar = trainer.progress_bar_callback
+        if self._fit is not None:
+            self._watch = NonfiniteWatch(trainer, pl_module)
         if self._fit is not None and bar is not None:
             self._bar_word = ProgressBarWord(bar, "health", lambda: self.report.verdict)
 
@@ -165,6 +171,8 @@ class HealthCheck(Instrument):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+        if self._watch is not None:
+            self._watch.begin_batch(batch, batch_idx)
         if self._fit is not None and self._fit.probe.is_open:
             self._add_past_losses(self._fit.probe)
 
@@ -172,11 +180,20 @@ class HealthCheck(Instrument):
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
         super().on_before_backward(trainer, pl_module, loss)
+        if self._watch is not None:
+            self._note_origin(self._watch.before_backward(loss))
         fit = self._fit
         if fit is None or fit.probe.is_open:  # the probe measures the loss itself
             return
         if fit.probe.context.automatic:
             self._losses.add(loss, fit.probe.context)
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        super().on_before_optimizer_step(trainer, pl_module, optimizer)
+        if self._watch is not None:
+            self._note_origin(self._watch.before_optimizer_step(optimizer))
 
     def on_train_batch_end(
         self,
@@ -187,6 +204,8 @@ class HealthCheck(Instrument):
         batch_idx: int,
     ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if self._watch is not None:
+            self._note_origin(self._watch.end_batch())
         if self._was_judged:
             self._was_judged = False
             self._end_fit_if_it_fails(trainer)
@@ -216,6 +235,7 @@ class HealthCheck(Instrument):
 
     def _reset(self) -> None:
         super()._reset()
+        self._watch: NonfiniteWatch | None = None
         self._judged = 0
         self._was_judged = False
         self._is_finished = False
@@ -273,6 +293,16 @@ class HealthCheck(Instrument):
             self._fit.write_text("health", text, self.latest_step)
         if trainer.is_global_zero:
             self._print_report()
+
+    def _note_origin(self, origin: NonfiniteOrigin | None) -> None:
+        """Adds the place where NaN or infinities began to the findings, in the step that has them."""
+        if origin is None:
+            return
+        began = Nonfinite(origin.where, origin.message, origin.count)
+        self._judge.add_nonfinite(began, origin.step)
+        self._was_judged = True
+        if self._fit is not None:
+            self._fit.tell_of_nonfinite(origin.message)
 
     def _remove_word(self) -> None:
         if self._bar_word is not None:

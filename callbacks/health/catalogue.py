@@ -158,7 +158,7 @@ RULES: tuple[Rule, ...] = (
         "Call train() on it, or freeze its weight and bias where it is meant to stay as it is.",
         "Ioffe and Szegedy, Batch normalization (2015)",
         training_rules.batchnorm,
-        {"rows": Limits(4, is_floor=True)},
+        {"rows": Limits(4, 3, is_floor=True)},
         hold=2,
     ),
     Rule(

@@ -70,16 +70,16 @@ class Judge:
                 counts[rule.name] = number
         self.counts = counts
 
-    def add_nonfinite(self, place: Nonfinite, step: int) -> None:
+    def add_nonfinite(self, began: Nonfinite, step: int) -> None:
         """Adds the place where NaN or infinities began, also between due steps; the first one stays."""
         if self.course.nonfinite is not None:
             return
-        self.course = replace(self.course, nonfinite=place)
+        self.course = replace(self.course, nonfinite=began)
         rule = next(rule for rule in self._rules if rule.name == "nonfinite")
-        sighting = Sighting(place.where, "fail", place.message, float(place.count), 0.0)
+        sighting = Sighting(began.where, "fail", began.message, float(began.count), 0.0)
         if not self._is_ignored(rule, sighting):
-            place = rule.name, sighting.where
-            self._findings[place] = self._finding(rule, sighting, step, step)
+            finding = self._finding(rule, sighting, step, step)
+            self._findings[rule.name, began.where] = finding
             self.counts[rule.name] = max(1, self.counts.get(rule.name, 0))
 
     def _note(self, rule: Rule, sightings: Iterable[Sighting], step: int) -> int:

@@ -92,7 +92,7 @@ class LayerHooks:
         for layer in self._hooked:
             for hooks in (layer._forward_hooks, layer._forward_pre_hooks):
                 for number, hook in list(hooks.items()):
-                    if isinstance(hook, _Hook) and hook.hooks is self:
+                    if isinstance(hook, Hook) and hook.hooks is self:
                         del hooks[number]
                         layer._forward_pre_hooks_with_kwargs.pop(number, None)
         self._hooked = []
@@ -129,8 +129,8 @@ class LayerHooks:
             self.called_without_grad = True
 
 
-class _Hook:
-    """Forward hook that becomes a no-op when its module is deep-copied or pickled."""
+class Hook:
+    """Forward hook of a due step, that becomes a no-op when its module is deep-copied or pickled."""
 
     def __init__(self, hooks: LayerHooks, name: str) -> None:
         self.hooks, self.name = hooks, name
@@ -142,19 +142,19 @@ class _Hook:
         return _unpickle_no_hook, ()
 
 
-class _OutputHook(_Hook):
+class _OutputHook(Hook):
     def __call__(self, layer: nn.Module, arguments: Any, output: Any) -> None:
         if not torch.compiler.is_compiling():  # else it would be compiled along
             self.hooks.guard.safely(self.hooks.end_call, self.name, output)
 
 
-class _CallHook(_Hook):
+class _CallHook(Hook):
     def __call__(self, layer: nn.Module, arguments: Any) -> None:
         if not torch.compiler.is_compiling():
             self.hooks.guard.safely(self.hooks.begin_caller, self.name)
 
 
-class _InputHook(_Hook):
+class _InputHook(Hook):
     def __call__(
         self, layer: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]
     ) -> None:
