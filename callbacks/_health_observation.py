@@ -177,16 +177,17 @@ def layers_of(
         origin = measurements.origins[name]
         saturation = saturations.get(name)
         kind = kind_of(origin, measurements)
+        group, is_in_block = group_of(origin, kind, blocks, is_split)
         layers[name] = Layer(
             kind,
-            group_of(origin, kind, blocks, is_split),
-            False,
-            name in structure.output_layers or name in ends,
-            name in structure.gates,
-            moments.std,
-            norm_of(gradients.get(name)),
-            moments.low,
-            moments.high,
+            group,
+            is_in_block=is_in_block,
+            is_output=name in structure.output_layers or name in ends,
+            is_gate=name in structure.gates,
+            std=moments.std,
+            grad_norm=norm_of(gradients.get(name)),
+            low=moments.low,
+            high=moments.high,
             **saturation_fields(saturation),
         )
     return layers | blocks_of(measurements, requests)
@@ -236,8 +237,10 @@ def norm_of(moments: Moments | None) -> float | None:
     return None if moments is None else moments.norm
 
 
-def group_of(origin: Origin, kind: str, blocks: Iterable[str], is_split: bool) -> str:
-    """Returns the name of the layers that an activation can be compared with; empty of other layers.
+def group_of(
+    origin: Origin, kind: str, blocks: Iterable[str], is_split: bool
+) -> tuple[str, bool]:
+    """Returns the name of the layers that an activation can be compared with, and whether it is inside a block.
 
     Args:
         origin: Place of the activation.
@@ -246,13 +249,13 @@ def group_of(origin: Origin, kind: str, blocks: Iterable[str], is_split: bool) -
         is_split: Whether there are several networks, each with an optimizer.
     """
     if kind not in DEFAULTS:
-        return ""
+        return "", False
     network = origin.layer.partition(".")[0] if is_split else ""
     for block in blocks:
         if origin.layer == block or origin.layer.startswith(f"{block}."):
             inside = origin.layer[len(block) :]
-            return f"{network} {kind} in blocks{inside} {origin.member}"
-    return f"{network} {kind}"
+            return f"{network} {kind} in blocks{inside} {origin.member}", True
+    return f"{network} {kind}", False
 
 
 def kind_of(origin: Origin, measurements: Measurements) -> str:
@@ -343,7 +346,7 @@ def parameter_of(
         step.rate if step and isinstance(step.rate, int | float) else None,
         is_coarse(name, param.dtype, weight, gradient, measurements),
         rows.mean if rows else None,
-        leftover.low if leftover else None,
+        leftover.low if leftover and step and step.returned else None,
         (copies.low, copies.high) if copies else None,
     )
 

@@ -82,11 +82,13 @@ class HealthCheck(Instrument):
         "TheDeepChecker" (2022); the trainings of `benchmarks/verdicts.py`, with how often the rules are wrong.
 
     Example:
+        >>> import torch
         >>> from lightning.pytorch import Trainer
         >>> from lightning.pytorch.demos.boring_classes import BoringModel
         >>> class Small(BoringModel):
         ...     def configure_optimizers(self):
         ...         return torch.optim.SGD(self.parameters(), lr=1e-3)
+        >>> _ = torch.manual_seed(0)
         >>> check = HealthCheck()
         >>> quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
         >>> trainer = Trainer(callbacks=[check], max_steps=2, enable_checkpointing=False, **quiet)

@@ -82,8 +82,8 @@ RULES: tuple[Rule, ...] = (
         "Initialize with the gain of the activation, add normalizations or residual connections.",
         f"{GLOROT}; {MEASURED}",
         layer_rules.gradient_scale,
-        {"ratio": Limits(10, 100), "blocks": Limits(30, 300)},
-        hold=2,
+        {"ratio": Limits(20, 100), "blocks": Limits(30, 300)},
+        hold=3,
     ),
     Rule(
         "update_high",

@@ -119,7 +119,8 @@ def _scale_over_depth(
         }
         if len(scales) < FEWEST:
             continue
-        is_block = next(iter(group.values())).is_block
+        first = next(iter(group.values()))
+        is_block = first.is_block or first.is_in_block
         limits = rule.limits["blocks" if is_block else "ratio"]
         ratio = max(scales.values()) / min(scales.values())
         judged = limits.judge(ratio)

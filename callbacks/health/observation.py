@@ -18,6 +18,7 @@ class Layer:
         kind: Class name of the layer or activation.
         group: Layers of one group are compared over depth: an activation's kind and place in a repeated block.
         is_block: Whether the layer is a repeated block.
+        is_in_block: Whether the layer is an activation inside one.
         is_output: Whether no weight comes after it: an activation of the model's output.
         is_gate: Whether its output is multiplied by another layer's.
         std: Standard deviation of the output.
@@ -32,6 +33,7 @@ class Layer:
     kind: str
     group: str = ""
     is_block: bool = False
+    is_in_block: bool = False
     is_output: bool = False
     is_gate: bool = False
     std: float | None = None

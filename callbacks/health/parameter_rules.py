@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from .course import Course, median
+from .finding import Severity
 from .observation import Parameter
 from .rule import Rule, Sighting
 
@@ -115,7 +116,10 @@ def unmoved(course: Course, rule: Rule) -> Iterator[Sighting]:
         else:
             reason, remedy = why_unmoved(name, param, course)
             message = f"{name} has not moved since step {course.first_step}: {reason}."
-            yield Sighting(name, "fail", message, 0.0, None, remedy)
+            # A loss can be blind to a bias: that of a critic, which takes the difference of two outputs.
+            is_blind = param.has_zero_gradient and param.axes < 2
+            severity: Severity = "note" if is_blind else "fail"
+            yield Sighting(name, severity, message, 0.0, None, remedy)
 
 
 FREEZE = "Nothing, if that is meant; requires_grad_(False) says so."

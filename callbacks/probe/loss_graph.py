@@ -135,13 +135,19 @@ class LossGraph:
         return {name for node, name in self.layers.items() if node in factors}
 
     def stacked(self) -> list[tuple[str, str]]:
-        """Returns the weights of two layers with nothing but views and dropout between them, the earlier first."""
+        """Returns the weights of two layers with nothing but views and dropout between them, the earlier first.
+
+        A convolution in groups before or after one of single pixels is a separable one, on purpose.
+        """
         pairs = []
         for node in self.nodes:
             product = self.product(node)
             for source in product.sources if product else ():
-                earlier = self.product(past(source, VIEWS | DROPOUTS))
-                if product and earlier and earlier.weight != product.weight:
+                first = past(source, VIEWS | DROPOUTS)
+                earlier = self.product(first)
+                if product is None or earlier is None or has_groups(first, node):
+                    continue
+                if earlier.weight != product.weight:
                     pairs.append((earlier.weight, product.weight))
         return pairs
 
@@ -173,6 +179,11 @@ class LossGraph:
                 if product is not None and product.bias is not None:
                     biases.append(product.bias)
         return biases
+
+
+def has_groups(*nodes: Node) -> bool:
+    """True if one of several nodes is a convolution in groups."""
+    return any(getattr(node, "_saved_groups", 1) > 1 for node in nodes)
 
 
 def walk(root: Node, continues: Callable[[Node], bool]) -> Iterator[Node]:

@@ -166,11 +166,7 @@ def values_of(function: str, node: Any) -> dict[str, Tensor]:
 def without_factorizations(
     pairs: list[tuple[str, str]], params: Mapping[str, Tensor]
 ) -> list[tuple[str, str]]:
-    """Drops pairs of weights that together have fewer parameters than one would have, or that mix other axes.
-
-    Two matrices with few units between them are a low rank on purpose (LoRA, a factorized embedding), and a convolution
-    in groups before one of single pixels is a separable one.
-    """
+    """Drops pairs of weights with few units between them: a low rank on purpose (LoRA, a factorized embedding)."""
     redundant = []
     for earlier, later in pairs:
         first, second = params[earlier].shape, params[later].shape
