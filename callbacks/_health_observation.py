@@ -136,6 +136,7 @@ def observe_step(
         losses_of(measurements, structure) if is_first else (),
         stacked_of(structure, model.layers) if is_first else (),
         structure.biases_before_norms if is_first else (),
+        tuple(type(optimizer).__name__ for optimizer in facts.optimizers),
         unoptimized,
         foreign,
         modules_in_eval_mode(model.root, model.layers),

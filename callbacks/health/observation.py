@@ -139,6 +139,7 @@ class Observation:
         losses: Loss functions, in the first due step.
         stacked: Weights of two layers with nothing between them.
         biases_before_norms: Biases that a BatchNorm subtracts again.
+        optimizers: Class names of the optimizers.
         unoptimized: Trainable parameters that no optimizer has.
         foreign: Number of parameters of the optimizers that are none of the model's.
         in_eval_mode: Modules with dropout or BatchNorm that are in eval mode, by class name.
@@ -159,6 +160,7 @@ class Observation:
     losses: tuple[LossFunction, ...] = ()
     stacked: tuple[tuple[str, str], ...] = ()
     biases_before_norms: tuple[str, ...] = ()
+    optimizers: tuple[str, ...] = ()
     unoptimized: tuple[str, ...] = ()
     foreign: int = 0
     in_eval_mode: Mapping[str, str] = field(default_factory=dict)

@@ -44,7 +44,9 @@ def update_ratios(course: Course, with_embeddings: bool = True) -> dict[str, flo
 def update_high(course: Course, rule: Rule) -> Iterator[Sighting]:
     """Judges the median update ratio: early, when a network finds its scale, and later."""
     middle = median(update_ratios(course).values())
-    if middle is None:
+    # Adagrad begins with large steps, which its sum of gradients then makes small.
+    begins_large = any("Adagrad" in name for name in course.latest.optimizers)
+    if middle is None or (course.is_early and begins_large):
         return
     judged = rule.limits["early" if course.is_early else "later"].judge(middle)
     if judged is not None:

@@ -78,6 +78,7 @@ SICK: list[tuple[str, str, dict[str, Any]]] = [
     ("activation_scale", "fail", {"layers": layers(4, 3000)}),
     ("activation_scale", "warn", {"layers": layers(6, 1.5**5)}),
     ("gradient_scale", "warn", {"layers": layers(4, 30)}),
+    ("gradient_scale", "warn", {"layers": layers(4, 50, is_in_block=True)}),
     ("gradient_scale", "fail", {"layers": layers(4, 1 / 300)}),
     ("update_high", "fail", {"params": all_params(update_ratio=-0.5)}),
     ("update_high", "warn", {"params": all_params(update_ratio=-1.2)}),
@@ -145,9 +146,15 @@ HEALTHY: dict[str, dict[str, Any]] = {
     "few dead units": {"layers": {"act": relu(dead={4: np.array([1, 0, 0, 0]) > 0})}},
     "dead on few examples": {"layers": {"act": relu(dead=DEAD, examples=2)}},
     "two layers of other scale": {"layers": layers(2, 100)},
+    "branches of blocks": {"layers": layers(6, 25, is_in_block=True)},
+    "a loss that is blind to a bias": {"params": still(axes=1, has_zero_gradient=True)},
     "residual blocks that grow": {"layers": layers(8, 20, is_block=True)},
     "large updates at first": {
         "params": rates(lambda step: 0.1, lambda step: -1.4 if step <= 64 else -2.5)
+    },
+    "Adagrad at first": {
+        "params": rates(lambda step: 0.1, lambda step: -0.5 if step <= 64 else -2.5),
+        "optimizers": ("Adagrad",),
     },
     "warm-up": {
         "params": rates(lambda step: step / 350, lambda step: -6 if step < 10 else -3)

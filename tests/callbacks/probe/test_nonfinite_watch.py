@@ -354,3 +354,71 @@ def test_infinite_gradients_under_a_scaler_are_no_fault() -> None:
 
     fit(lambda: Regression(net), [watching, Scaled()], max_steps=BAD_STEP + 1)
     assert not watching.origins
+
+
+def test_a_norm_that_overflows_is_no_fault() -> None:
+    class Steep(Regression):
+        def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+            return super().training_step(batch, batch_idx) * 1e25
+
+    def still(params: Any) -> torch.optim.Optimizer:
+        return torch.optim.SGD(params, lr=1e-30)
+
+    watching = Watching()
+    fit(lambda: Steep(tanh_net(), still), [watching])
+    assert not watching.origins
+
+
+def test_a_nan_in_the_gradient_of_one_weight() -> None:
+    class Root(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.zeros(1))
+            self.linear = nn.Linear(4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.linear(x) + self.scale.sqrt()
+
+    origin = origin_of(lambda: Regression(Root()))
+    assert (origin.step, origin.where, origin.operation) == (0, "net", "Sqrt")
+
+
+def test_in_an_lstm() -> None:
+    class Reads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.at = nn.LSTM(4, 8, batch_first=True), At(FORWARD["log"])
+            self.head = nn.Linear(8, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.at(self.lstm(x[:, None])[0][:, -1]))
+
+    assert origin_of(lambda: Regression(Reads())).where == "net.at"
+
+
+def test_in_a_gan() -> None:
+    class Gan(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+            self.generator, self.critic = nn.Linear(4, 4), net_with(BACKWARD["Sqrt"])
+            self.critic[2][0].call = 5  # type: ignore[index]  the third batch's real rows
+
+        def training_step(self, batch: list[Tensor], batch_idx: int) -> None:
+            first, second = self.optimizers()  # type: ignore[misc]
+            x = batch[0]
+            first.zero_grad()
+            self.manual_backward(self.critic(self.generator(x)).mean())
+            first.step()
+            second.zero_grad()
+            self.manual_backward(self.critic(x).square().mean())
+            second.step()
+
+        def configure_optimizers(self) -> Any:
+            return [
+                torch.optim.SGD(net.parameters(), lr=0.01)
+                for net in (self.generator, self.critic)
+            ]
+
+    origin = origin_of(Gan, max_steps=8)
+    assert (origin.step, origin.where) == (2, "critic.2.0")

@@ -1,0 +1,196 @@
+"""Tests of what is read from the autograd graph of a loss."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from callbacks.probe.structure import Structure, read_structure
+
+LABELS = torch.tensor([0, 1, 2, 3, 4, 0])
+
+
+def read(
+    net: nn.Module, loss: Callable[[Tensor], Tensor], x: Tensor | None = None
+) -> tuple[Structure, dict[str, dict[str, Tensor]]]:
+    """Reads the structure of a network, with the names of its activations."""
+    nodes: dict[Any, str] = {}
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda module, inputs, output: nodes.update({output.grad_fn: name})
+
+    for name, layer in net.named_modules():
+        if isinstance(layer, nn.Tanh | nn.Sigmoid | nn.ReLU):
+            layer.register_forward_hook(note(name))
+    torch.manual_seed(0)
+    x = torch.randn(6, 8) if x is None else x
+    return read_structure(loss(net(x)), dict(net.named_parameters()), nodes)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    return F.cross_entropy(logits, LABELS)
+
+
+def mlp(*last: nn.Module) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 5), *last)
+
+
+class TestLossFunctions:
+    def test_cross_entropy(self) -> None:
+        structure, values = read(mlp(), entropy)
+        (term,) = structure.terms
+        assert (term.name, term.classes, term.activation) == ("cross_entropy", 5, None)
+        assert term.is_normalized
+        assert term.expected == pytest.approx(math.log(5))
+        torch.manual_seed(0)
+        assert float(values["cross_entropy"]["mass"].max()) == pytest.approx(1)
+
+    @pytest.mark.parametrize("reduction", ["mean", "sum"])
+    @pytest.mark.parametrize("factor", [1.0, 7.0])
+    def test_the_value_is_the_mean_of_the_batch(
+        self, reduction: str, factor: float
+    ) -> None:
+        net, x = mlp(), torch.randn(6, 8)
+        _, values = read(
+            net, lambda h: factor * F.cross_entropy(h, LABELS, reduction=reduction), x
+        )
+        expected = F.cross_entropy(net(x), LABELS)
+        torch.testing.assert_close(values["cross_entropy"]["value"], expected)
+
+    def test_ignored_labels(self) -> None:
+        net, x = mlp(), torch.randn(6, 8)
+        labels = torch.where(LABELS == 0, -100, LABELS)
+        _, values = read(net, lambda h: F.cross_entropy(h, labels), x)
+        expected = F.cross_entropy(net(x), labels)
+        torch.testing.assert_close(values["cross_entropy"]["value"], expected)
+
+    def test_two_losses(self) -> None:
+        structure, _ = read(mlp(), lambda h: entropy(h) + 0.3 * h.square().mean())
+        assert [term.name for term in structure.terms] == ["cross_entropy"]
+        structure, _ = read(mlp(), lambda h: entropy(h) + entropy(2 * h))
+        assert [term.name for term in structure.terms] == [
+            "cross_entropy",
+            "cross_entropy_1",
+        ]
+
+    def test_smoothed_labels(self) -> None:
+        structure, _ = read(
+            mlp(), lambda h: F.cross_entropy(h, LABELS, label_smoothing=0.1)
+        )
+        assert [term.classes for term in structure.terms] == [5]
+
+    @pytest.mark.parametrize(
+        "layer", [nn.Softmax(-1), nn.Sigmoid(), nn.ReLU(), nn.Tanh()]
+    )
+    def test_an_activation_before_it(self, layer: nn.Module) -> None:
+        structure, _ = read(mlp(layer), entropy)
+        (term,) = structure.terms
+        assert str(term.activation).lower() == type(layer).__name__.lower()
+
+    def test_through_views(self) -> None:
+        structure, _ = read(
+            mlp(nn.Softmax(-1)), lambda h: entropy(h[:, None].squeeze(1).T.T)
+        )
+        assert structure.terms[0].activation == "softmax"
+
+    def test_raw_logits(self) -> None:
+        structure, values = read(mlp(), lambda h: F.nll_loss(h, LABELS))
+        assert not structure.terms[0].is_normalized
+        assert float(values["cross_entropy"]["mass"].max()) > 2
+
+    def test_binary(self) -> None:
+        targets = torch.rand(6, 5)
+        structure, values = read(
+            mlp(nn.Sigmoid()), lambda h: F.binary_cross_entropy_with_logits(h, targets)
+        )
+        (term,) = structure.terms
+        assert (term.classes, term.activation) == (2, "sigmoid")
+        assert "value" in values[term.name]
+        structure, _ = read(
+            mlp(nn.Sigmoid()), lambda h: F.binary_cross_entropy(h, targets)
+        )
+        assert structure.output_layers == {"3"}
+
+    def test_pixels(self) -> None:
+        net = nn.Conv2d(1, 5, 1)
+        labels = torch.randint(0, 5, (2, 4, 4))
+        structure, values = read(
+            net, lambda h: F.cross_entropy(h, labels), torch.randn(2, 1, 4, 4)
+        )
+        assert structure.terms[0].classes == 5
+        assert values["cross_entropy"]["mass"].shape == (2, 4, 4)
+
+
+class TestLayers:
+    def test_output_layers(self) -> None:
+        assert read(mlp(nn.Tanh()), entropy)[0].output_layers == {"3"}
+        assert not read(mlp(), entropy)[0].output_layers
+
+    def test_gates(self) -> None:
+        class Gated(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.gate, self.sigmoid = nn.Linear(8, 8), nn.Sigmoid()
+                self.drop, self.head = nn.Dropout(), mlp()
+
+            def forward(self, x: Tensor) -> Tensor:
+                value = self.gate(x)
+                return self.head(self.drop(self.sigmoid(value) * value))
+
+        assert read(Gated(), entropy)[0].gates == {"sigmoid"}
+        net = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Dropout(), nn.Linear(16, 5))
+        assert not read(net, entropy)[0].gates
+
+    @pytest.mark.parametrize(
+        "between",
+        [[], [nn.Dropout()], [nn.Identity()], [nn.Unflatten(1, (4, 4)), nn.Flatten()]],
+    )
+    def test_stacked(self, between: list[nn.Module]) -> None:
+        net = nn.Sequential(nn.Linear(8, 16), *between, nn.Linear(16, 5))
+        pairs = (("0.weight", f"{len(between) + 1}.weight"),)
+        assert read(net, entropy)[0].stacked == pairs
+
+    @pytest.mark.parametrize(
+        "net",
+        [
+            mlp(),
+            nn.Sequential(nn.Linear(8, 2), nn.Linear(2, 5)),
+            nn.Sequential(nn.Linear(8, 16), nn.LayerNorm(16), nn.Linear(16, 5)),
+        ],
+    )
+    def test_not_stacked(self, net: nn.Module) -> None:
+        assert not read(net, entropy)[0].stacked
+
+    def test_separable_convolutions_are_not_stacked(self) -> None:
+        net = nn.Sequential(
+            nn.Conv2d(4, 4, 3, groups=4),
+            nn.Conv2d(4, 8, 1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(8, 5),
+        )
+        assert not read(net, entropy, torch.randn(6, 4, 3, 3))[0].stacked
+
+    def test_biases_before_norms(self) -> None:
+        net = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Linear(16, 5))
+        assert read(net, entropy)[0].biases_before_norms == ("0.bias",)
+        assert not read(net.eval(), entropy)[0].biases_before_norms
+
+    def test_rows_that_are_normalized_over(self) -> None:
+        net = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Linear(16, 5))
+        assert read(net, entropy)[0].normalized_rows == (("1", 6),)
+        pixels = nn.Sequential(
+            nn.Conv2d(4, 8, 1), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(128, 5)
+        )
+        structure, _ = read(pixels, entropy, torch.randn(6, 4, 4, 4))
+        assert structure.normalized_rows == (("1", 6),)
+
+    def test_half_precision(self) -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            structure, values = read(mlp(nn.ReLU()), entropy)
+        assert structure.terms[0].activation == "ReLU"
+        assert "value" in values["cross_entropy"]
