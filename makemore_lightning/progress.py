@@ -95,12 +95,12 @@ class StepProgress(ProgressBar):
         first_step, start_time = self._start
         seconds = max(time_of_refresh - start_time, 1e-9)
         rate = (trainer.global_step - first_step) / seconds
-        metrics = dict(trainer.progress_bar_metrics)
+        # Callbacks may add entries by replacing `get_metrics`, such as HealthCheck its verdict.
+        metrics = self.get_metrics(trainer, trainer.lightning_module)
+        metrics.pop("v_num", None)
         if isinstance(self._outputs, dict) and "loss" in self._outputs:
             metrics = {"loss": self._outputs["loss"], **metrics}
-        text = "  ".join(
-            f"{name} {float(value):.4f}" for name, value in metrics.items()
-        )
+        text = "  ".join(map(shown, metrics, metrics.values()))
         progress.update(
             self._task,
             completed=trainer.global_step,
@@ -117,3 +117,8 @@ class StepProgress(ProgressBar):
             for handler, stream in self._streams.items():
                 handler.setStream(stream)
             self._streams = {}
+
+
+def shown(name: str, value: Any) -> str:
+    """Returns an entry of the bar: a word as it is, a number with four decimals."""
+    return f"{name} {value if isinstance(value, str) else format(float(value), '.4f')}"

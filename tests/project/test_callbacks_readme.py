@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from fits import ALL, Regression, every_step, fit, tanh_net
 
+from callbacks.health.catalogue import NAMES, RULES
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "callbacks" / "README.md").read_text()
 
@@ -70,3 +72,24 @@ def test_names_the_version() -> None:
     assert version
     assert f"Version {version[1]}," in README
     assert f"## {version[1]}\n" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_lists_every_rule_with_its_limits() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \|$",
+        section("The rules"),
+        re.MULTILINE,
+    )
+    assert [name for name, *_ in rows] == list(NAMES)
+    for rule, (_, measures, limits, remedy) in zip(RULES, rows, strict=True):
+        assert measures == rule.measures
+        assert remedy == rule.remedy
+        numbers = {
+            f"{limit:g}"
+            for each in rule.limits.values()
+            for limit in (each.warn, each.fail)
+            if limit is not None
+        }
+        assert numbers <= set(re.findall(r"-?[\d.]+", limits.replace("+", ""))) | {
+            "10000"
+        }
