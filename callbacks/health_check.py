@@ -212,8 +212,8 @@ class HealthCheck(Instrument):
             self._was_judged = False
             self._end_fit_if_it_fails(trainer)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        super().on_train_end(trainer, pl_module)
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Not at the end of training, when progress bars are still on the screen.
         self._finish(trainer)
 
     def on_exception(
@@ -286,7 +286,7 @@ class HealthCheck(Instrument):
         trainer.should_stop = True
 
     def _finish(self, trainer: Trainer) -> None:
-        """Writes the last text page and prints the table of findings, once a fit."""
+        """Writes the last text page and prints the findings, once a fit."""
         if self._is_finished or self._fit is None:
             return
         self._is_finished = True

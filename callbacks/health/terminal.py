@@ -1,5 +1,6 @@
 """Table of findings in a terminal."""
 
+import shutil
 import sys
 import textwrap
 from importlib.util import find_spec
@@ -11,14 +12,18 @@ COLORS = {"fail": "red", "warn": "yellow", "note": "dim", "ok": "green"}
 WIDTH = 78
 """Columns of the plain text."""
 
+TABLE_WIDTH = 110
+"""Columns of a terminal from which on a table is easier to read than plain text."""
+
 
 def print_report(report: HealthReport) -> None:
     """Prints the verdict and the findings: what is wrong, where it began, since when, and what to do.
 
-    Printed with rich where that is installed and the output is a terminal, else as plain text. A healthy training gets
+    Printed by rich where that is installed and the terminal is wide, else as plain text. A healthy training gets
     one line.
     """
-    if report.findings and sys.stdout.isatty() and find_spec("rich") is not None:
+    is_wide = sys.stdout.isatty() and shutil.get_terminal_size().columns >= TABLE_WIDTH
+    if report.findings and is_wide and find_spec("rich") is not None:
         _print_table(report)
     else:
         print(plain_text(report))

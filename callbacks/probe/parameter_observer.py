@@ -82,7 +82,8 @@ class ParameterObserver:
 
     def _measure_rows(self, name: str, gradient: Tensor) -> None:
         keys = self._keys_of(Quantity.ROWS, name)
-        if keys and gradient.ndim >= 2 and not gradient.is_sparse:
+        # A shard of FSDP2 can be empty.
+        if keys and gradient.ndim >= 2 and not gradient.is_sparse and len(gradient):
             fraction = self.accumulator.attempt(keys, partial(equal_rows, gradient))
             if fraction is not None:
                 self._measure(Quantity.ROWS, [(name, fraction)])

@@ -109,3 +109,15 @@ def test_tensor_parallelism_is_not_measured_and_warned_of(tmp_path: Path) -> Non
     (first, _), errors = run(tmp_path, 2, "tensor_parallel")
     assert first == {}
     assert "GradStats cannot measure under tensor parallelism" in errors
+
+
+def test_ranks_with_different_parameters_are_found(tmp_path: Path) -> None:
+    records, output = run(tmp_path, 2, "ddp", "drift")
+    for rank in records:
+        counts = {
+            int(step): record.get("health/unequal_ranks", 0.0)
+            for step, record in rank["HealthCheck"].items()
+        }
+        assert not any(counts[step] for step in range(2))
+        assert all(counts[step] == 1 for step in range(3, 12))
+    assert "nan" not in output.lower()

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from fits import QUIET, Recorder, Regression, every_step, loader
-from lightning.pytorch import LightningModule, Trainer, seed_everything
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler
@@ -106,6 +106,16 @@ class WritesRecords(Recorder):
         )
 
 
+class Drifts(Callback):
+    """Changes a parameter of the second rank."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
+    ) -> None:
+        if trainer.global_rank == 1 and trainer.global_step == FIRST_FAULT:
+            pl_module.net.head.bias.data += 0.1  # type: ignore[union-attr]
+
+
 def as_json(value: Any) -> Any:
     return value if isinstance(value, float) else value.counts.tolist()
 
@@ -130,6 +140,7 @@ def main(folder: str, devices: str, strategy: str, variant: str = "") -> None:
         callbacks=[
             *every_step(figures=False, layers=layers),
             WritesRecords(Path(folder)),
+            *([Drifts()] if variant == "drift" else []),
         ],
     )
     trainer.fit(Model(Net(variant)))
