@@ -1,6 +1,8 @@
 """Training diagnostics that a person drops into any Lightning project."""
 
 from .activation_histogram import ActivationHistogram
+from .diagnose import diagnose
+from .diagnosis import Diagnosis
 from .grad_stats import GradStats
 from .health.finding import Finding
 from .health.health_report import HealthReport
@@ -12,6 +14,7 @@ from .update_ratio import UpdateRatio
 
 __all__ = [
     "ActivationHistogram",
+    "Diagnosis",
     "Finding",
     "GradStats",
     "HealthCheck",
@@ -21,4 +24,5 @@ __all__ = [
     "UpdateRatio",
     "choose_layers",
     "choose_params",
+    "diagnose",
 ]

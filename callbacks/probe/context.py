@@ -26,6 +26,7 @@ class FitContext:
         failed: Measurements that raised, on any rank; they are not tried again.
         measured_once: Frozen parameters that have been measured.
         structure: Structure of the model, once the graph of a loss was read.
+        shapes: Shape of the first output of each layer and function that has been measured, by display name.
     """
 
     rank: int
@@ -38,3 +39,4 @@ class FitContext:
     failed: set[Key] = field(default_factory=set)
     measured_once: set[str] = field(default_factory=set)
     structure: Structure | None = None
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)

@@ -184,6 +184,7 @@ class LayerObserver:
     def _measure_output(
         self, name: str, wanted: Wanted, find_region: FindRegion, values: Tensor
     ) -> None:
+        self.context.shapes.setdefault(name, tuple(values.shape))
         for statistic in wanted.get(Quantity.ACTIVATION, ()):
             if not isinstance(statistic, SaturationOf):
                 key = Key(Quantity.ACTIVATION, name, statistic)

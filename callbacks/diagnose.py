@@ -1,0 +1,98 @@
+"""diagnose: tries a model for a few steps, before its training, and says what is wrong."""
+
+from typing import Any
+
+from torch import nn
+
+from ._messages import InstrumentError
+from .diagnosis import Diagnosis
+from .health.finding import SEVERITIES, Finding
+from .health_check import HealthCheck
+from .trial.layer_table import LayerTable
+from .trial.trial import run_trial
+
+
+def diagnose(
+    model: nn.Module,
+    data: Any = None,
+    steps: int = 16,
+    ignore: list[str] | None = None,
+    expected_loss: float | None = None,
+    accelerator: str = "auto",
+    **trainer_arguments: Any,
+) -> Diagnosis:
+    """Tries a copy of a model for a few steps on its own data, and judges them by the rules of `HealthCheck`.
+
+    Nothing is written, printed or changed: the weights, buffers, modes, hooks and gradients of the model, the random
+    numbers of Python, NumPy and PyTorch, and the attributes and generators of the data are bit for bit those of before.
+    Two things cannot be restored: an iterator that a dataset reads from once, and what the model itself does to files.
+
+    The trial is automatic or manual optimization, as the model has it, on one device, without validation, loggers and
+    `configure_callbacks`. `torch.compile` is left out, so that all layers can be observed.
+
+    Args:
+        model: LightningModule.
+        data: LightningDataModule, or a training dataloader, or None where the model has `train_dataloader`.
+        steps: Steps of the trial.
+        ignore: As of `HealthCheck`: rules not to judge, or `"rule:pattern"` for places.
+        expected_loss: Loss that an untrained model should have; None = ln C where it can be inferred.
+        accelerator: That of the Trainer.
+        **trainer_arguments: Further arguments of the Trainer that decide on a step: `max_epochs` or `max_steps` (of the
+            whole training, for a schedule of the learning rate that depends on it), `precision`,
+            `accumulate_grad_batches`, `gradient_clip_val`, ...
+
+    Raises:
+        ValueError: If an argument makes no sense, or the model cannot be copied; names the attribute.
+
+    Example:
+        >>> from lightning.pytorch.demos.boring_classes import BoringModel
+        >>> diagnosis = diagnose(BoringModel(), steps=2, accelerator="cpu")
+        >>> [(row.layer, row.shape) for row in diagnosis.rows]
+        [('layer', (1, 2))]
+    """
+    health = SilentHealthCheck(
+        every_n_steps=1, figures=False, ignore=ignore, expected_loss=expected_loss
+    )
+    table = LayerTable()
+    messages = run_trial(
+        model, data, [health, table], steps, accelerator, **trainer_arguments
+    )
+    if table.latest_step is None:
+        reason = " ".join(messages) or "the data has no batch, or no optimizer stepped."
+        raise InstrumentError(f"nothing could be tried: {reason}")
+    return Diagnosis(
+        type(getattr(model, "_orig_mod", model)).__name__,
+        health.report,
+        table.rows(worst_severities(health.report.findings)),
+        table.initial_loss,
+        health.expectation,
+        messages,
+    )
+
+
+class SilentHealthCheck(HealthCheck):
+    """HealthCheck that prints nothing.
+
+    Attributes:
+        expectation: Loss of a model that knows nothing; None where that is not known.
+    """
+
+    expectation: float | None = None
+
+    def record(self, measurements: Measurements) -> dict[str, Number]:
+        numbers = super().record(measurements)
+        if self._judged == 1:
+            self.expectation = expected_loss_of(self._judge.course)
+        return numbers
+
+    def _print_report(self) -> None:
+        pass
+
+
+def worst_severities(findings: tuple[Finding, ...]) -> dict[str, str]:
+    """Returns the worst severity of the warnings and failures by their place."""
+    worst: dict[str, str] = {}
+    for finding in sorted(findings, key=lambda each: SEVERITIES.index(each.severity)):
+        if finding.severity != "note":
+            worst[finding.where] = finding.severity
+    return worst
