@@ -4,10 +4,14 @@ from typing import Any
 
 from torch import nn
 
+from ._instrument import Number
 from ._messages import InstrumentError
 from .diagnosis import Diagnosis
+from .health.course import Course
 from .health.finding import SEVERITIES, Finding
+from .health.loss_rules import expectations
 from .health_check import HealthCheck
+from .probe.measurements import Measurements
 from .trial.layer_table import LayerTable
 from .trial.trial import run_trial
 
@@ -82,11 +86,17 @@ class SilentHealthCheck(HealthCheck):
     def record(self, measurements: Measurements) -> dict[str, Number]:
         numbers = super().record(measurements)
         if self._judged == 1:
-            self.expectation = expected_loss_of(self._judge.course)
+            self.expectation = single_expectation(self._judge.course)
         return numbers
 
     def _print_report(self) -> None:
         pass
+
+
+def single_expectation(course: Course) -> float | None:
+    """Returns the loss of a model that knows nothing; None where there are several loss functions, or none."""
+    expected = [loss for _, loss, _ in expectations(course)]
+    return expected[0] if len(expected) == 1 else None
 
 
 def worst_severities(findings: tuple[Finding, ...]) -> dict[str, str]:

@@ -18,7 +18,7 @@ def initial_loss(course: Course, rule: Rule) -> Iterator[Sighting]:
     """Judges the loss of the first step beside that of a model that knows nothing."""
     if course.judged > 1 or course.latest.step > 0:
         return
-    for loss, expected, words in _expectations(course):
+    for loss, expected, words in expectations(course):
         judged = rule.limits["ratio"].judge(loss / expected)
         if judged is not None:
             severity, limit = judged
@@ -29,7 +29,7 @@ def initial_loss(course: Course, rule: Rule) -> Iterator[Sighting]:
             yield Sighting("", severity, message, loss, limit * expected)
 
 
-def _expectations(course: Course) -> Iterator[tuple[float, float, str]]:
+def expectations(course: Course) -> Iterator[tuple[float, float, str]]:
     """Yields losses of the first step, what each should be, and of which model that is the loss."""
     observation = course.latest
     if course.expected_loss is not None:
