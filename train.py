@@ -1,8 +1,16 @@
-"""Command-line entry point: `python train.py fit|validate|test|predict --config configs/kaiming.yaml`."""
+"""Command-line entry point: `python train.py fit|validate|test|predict|diagnose --config configs/kaiming.yaml`."""
 
 # A config can name a class without its module (`class_path: GradStats`) only if the class has been imported.
-import callbacks  # noqa: F401
-from makemore_lightning.cli import main
+import callbacks
+from makemore_lightning import cli
+
+FUNCTIONS = {"diagnose": callbacks.diagnose}
+
+
+def main() -> None:
+    """Runs `sys.argv`, with the functions that only this file knows of both halves."""
+    cli.main(FUNCTIONS)
+
 
 if __name__ == "__main__":
     main()

@@ -133,7 +133,9 @@ class Diagnosis:
 
         text = Text(str(self))
         for word, color in COLORS.items():
-            text.highlight_regex(rf"(?m)(^{word}\b|\b{word}$|(?<=health ){word})", color)
+            text.highlight_regex(
+                rf"(?m)(^{word}\b|\b{word}$|(?<=health ){word})", color
+            )
         return text
 
     def _losses(self) -> str:

@@ -1,10 +1,10 @@
-"""Command line of the experiment: LightningCLI with subcommands fit, validate, test and predict."""
+"""Command line of the experiment: LightningCLI with subcommands fit, validate, test, predict and diagnose."""
 
 import logging
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,17 @@ from jsonargparse.typing import PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from makemore_lightning.datamodule import NamesDataModule
+from makemore_lightning.diagnose_command import (
+    Diagnose,
+    DiagnosingCLI,
+    DiagnosingTrainer,
+)
 from makemore_lightning.errors import InputError
 from makemore_lightning.last_checkpoint import LastCheckpoint
 from makemore_lightning.layer_summary import LayerSummary
@@ -61,7 +66,7 @@ VALIDATIONS = 10
 """Validations of a run whose config leaves their interval open, besides the one before the first step."""
 
 
-class MakemoreCLI(LightningCLI):
+class MakemoreCLI(DiagnosingCLI):
     """LightningCLI with a CPU thread count, a step progress bar, resuming of runs, and sampling in `predict`."""
 
     resumes_in_place = False
@@ -93,19 +98,24 @@ class MakemoreCLI(LightningCLI):
         except InputError as error:
             message = with_suggestion(str(error), self._option_names())
             raise InputError(message) from error
-        if self.config.subcommand == "fit" and not configs:
+        if self._needs_config() and not configs:
             raise InputError(
-                f"fit needs a lesson, such as --config configs/kaiming.yaml. {configs_to_choose_from()}"
+                f"{self.config.subcommand} needs a lesson, such as --config configs/kaiming.yaml. {configs_to_choose_from()}"
             )
         use_own_learning_rate(self.arguments.model, self.command_line, configs)
         check_trainer_arguments(self.arguments.trainer)
         check_seed(self.arguments.seed_everything)
-        path = self.arguments.ckpt_path
+        path = self.arguments.get("ckpt_path")
         if path is not None and Path(path).is_file():
             # LightningCLI loads it next, without a word on what is wrong with a file.
             load_checkpoint(path)
         # Copied because LightningCLI next replaces them with the hyperparameters of the checkpoint.
         self.requested_model = self.arguments.model.clone()
+
+    def _needs_config(self) -> bool:
+        if self.config.subcommand == "diagnose":
+            return not self.arguments.compare
+        return self.config.subcommand == "fit"
 
     def _option_names(self) -> list[str]:
         actions = self._parser("fit")._actions
@@ -118,6 +128,9 @@ class MakemoreCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         torch.set_num_threads(self.arguments.threads)
+        if self.subcommand == "diagnose":
+            self.configure_diagnose()
+            return
         checkpoint = load_checkpoint(self.arguments.ckpt_path)
         if self.subcommand == "fit":
             self._configure_fit(checkpoint)
@@ -247,6 +260,10 @@ class MakemoreCLI(LightningCLI):
             commands.append(shell_command("predict", "--ckpt_path", str(checkpoint)))
         print("\n".join(commands))
 
+    def instantiated(self, arguments: list[str]) -> "MakemoreCLI":
+        """Returns the network and the data of another command line."""
+        return make_cli(arguments, only_instantiates=True)
+
     def predict(self, model: LightningModule, ckpt_path: str, **_: Any) -> None:
         """Prints names sampled from a checkpoint, and saves them to a file."""
         arguments = self.config_init[str(self.subcommand)]
@@ -275,13 +292,18 @@ def save_names(names: list[str], path: Path) -> None:
 
 
 def make_cli(
-    arguments: list[str] | None = None, callbacks: Sequence[Callback] = ()
+    arguments: list[str] | None = None,
+    callbacks: Sequence[Callback] = (),
+    functions: Mapping[str, Diagnose] | None = None,
+    only_instantiates: bool = False,
 ) -> MakemoreCLI:
     """Runs a command line.
 
     Args:
         arguments: Such as `["fit", "--config=configs/kaiming.yaml"]`; None = `sys.argv[1:]`.
         callbacks: Added to the callbacks of the config.
+        functions: `diagnose` and `coordinate_check`, by name, for the subcommand `diagnose`.
+        only_instantiates: Whether `diagnose` leaves it at the network and its data.
 
     Returns:
         The command line after its run, with `trainer`, `model` and `datamodule`.
@@ -293,6 +315,9 @@ def make_cli(
     return MakemoreCLI(
         MakemoreModule,
         NamesDataModule,
+        functions=functions,
+        only_instantiates=only_instantiates,
+        trainer_class=DiagnosingTrainer,
         args=arguments,
         trainer_defaults={"callbacks": list(callbacks)},
         parser_class=OneLineParser,
@@ -302,10 +327,14 @@ def make_cli(
     )
 
 
-def main() -> None:
-    """Runs `sys.argv`; an error in the user's input is printed as one line, with exit code 2."""
+def main(functions: Mapping[str, Diagnose] | None = None) -> None:
+    """Runs `sys.argv`; an error in the user's input is printed as one line, with exit code 2.
+
+    Args:
+        functions: See `make_cli`.
+    """
     try:
-        make_cli()
+        make_cli(functions=functions)
     except (InputError, MisconfigurationException) as error:
         message = " ".join(str(error).split())
         # Of several processes, each fails in the same way.
