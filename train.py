@@ -4,7 +4,10 @@
 import callbacks
 from makemore_lightning import cli
 
-FUNCTIONS = {"diagnose": callbacks.diagnose}
+FUNCTIONS = {
+    "coordinate_check": callbacks.coordinate_check,
+    "diagnose": callbacks.diagnose,
+}
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Training diagnostics that a person drops into any Lightning project."""
 
 from .activation_histogram import ActivationHistogram
+from .coordinate_check import CoordinateCheck, coordinate_check
 from .diagnose import diagnose
 from .diagnosis import Diagnosis
 from .grad_stats import GradStats
@@ -14,6 +15,7 @@ from .update_ratio import UpdateRatio
 
 __all__ = [
     "ActivationHistogram",
+    "CoordinateCheck",
     "Diagnosis",
     "Finding",
     "GradStats",
@@ -24,5 +26,6 @@ __all__ = [
     "UpdateRatio",
     "choose_layers",
     "choose_params",
+    "coordinate_check",
     "diagnose",
 ]

@@ -9,7 +9,7 @@ from .health.finding import Finding
 from .health.health_report import HealthReport, Verdict
 from .report.plots import compact, percent
 from .trial.layer_row import LayerRow, finite_or_none
-from .trial.text_table import paragraph, terminal_width, text_table
+from .trial.text_table import colored, paragraph, terminal_width, text_table
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -39,8 +39,6 @@ MOST_ROWS = 60
 
 WIDE = 110
 """Characters of a line from which on the table has the classes."""
-
-COLORS = {"fail": "bold red", "warn": "yellow", "ok": "green"}
 
 
 @dataclass(frozen=True)
@@ -129,14 +127,7 @@ class Diagnosis:
 
     def __rich__(self) -> "Text":
         """Returns the same with colors, for rich."""
-        from rich.text import Text
-
-        text = Text(str(self))
-        for word, color in COLORS.items():
-            text.highlight_regex(
-                rf"(?m)(^{word}\b|\b{word}$|(?<=health ){word})", color
-            )
-        return text
+        return colored(str(self))
 
     def _losses(self) -> str:
         expected = ""

@@ -100,7 +100,8 @@ class MakemoreCLI(DiagnosingCLI):
             raise InputError(message) from error
         if self._needs_config() and not configs:
             raise InputError(
-                f"{self.config.subcommand} needs a lesson, such as --config configs/kaiming.yaml. {configs_to_choose_from()}"
+                f"{self.config.subcommand} needs a lesson, such as --config configs/kaiming.yaml. "
+                f"{configs_to_choose_from()}"
             )
         use_own_learning_rate(self.arguments.model, self.command_line, configs)
         check_trainer_arguments(self.arguments.trainer)

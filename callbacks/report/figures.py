@@ -153,6 +153,37 @@ def series_figure(title: str, steps: Sequence[int], values: Sequence[float]) -> 
     return figure
 
 
+def width_figure(
+    title: str,
+    widths: Sequence[int],
+    solid: Sequence[Sequence[float]],
+    dotted: Sequence[Sequence[float]],
+    legend: Sequence[str],
+) -> Figure:
+    """Plots log10 of scales over the width of a network, two lines a layer.
+
+    Args:
+        title: Title of the figure, of up to two lines.
+        widths: `(n,)` widths.
+        solid: `(n,)` log10 of the scale of each layer; NaN where there is none.
+        dotted: `(n,)` log10 of a second scale of each layer, or nothing.
+        legend: Header and a row for each layer; empty = no legend.
+    """
+    figure, axes = _empty_figure(title)
+    across = [math.log2(width) for width in widths]
+    for number, values in enumerate(solid):
+        shade = color(number, len(solid))
+        axes.plot(across, values, color=shade, lw=1, marker=".", ms=2.5)
+    _add_legend(axes, legend)
+    for number, values in enumerate(dotted):
+        if values:
+            axes.plot(across, values, color=color(number, len(dotted)), lw=1, ls=":")
+    limits = _limits_of([*solid, *dotted])
+    _set_ticks(axes, axes.yaxis, limits, "log10 of the mean absolute value")
+    _set_ticks(axes, axes.xaxis, _limits_of([across]), "log2 of the width")
+    return figure
+
+
 def map_figure(
     title: str,
     shades: Sequence[Sequence[int]],
@@ -184,7 +215,13 @@ def map_figure(
 
 FIGURES: dict[str, Callable[..., Figure]] = {
     function.__name__: function
-    for function in (density_figure, map_figure, ratio_figure, series_figure)
+    for function in (
+        density_figure,
+        map_figure,
+        ratio_figure,
+        series_figure,
+        width_figure,
+    )
 }
 
 

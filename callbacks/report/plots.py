@@ -181,7 +181,39 @@ class MapPlot:
         }
 
 
-Plot = DensityPlot | HistogramPlot | MapPlot | RatioPlot | SeriesPlot
+@dataclass(frozen=True, slots=True)
+class WidthPlot:
+    """Scales over the width of a network, one line a layer.
+
+    Attributes:
+        title: Title of the figure.
+        widths: `(n,)` widths.
+        scales: `(n,)` scales of each layer.
+        updates: `(n,)` scales of the updates of some of the layers.
+        slopes: Slope of each layer, as text.
+    """
+
+    figure: ClassVar[str] = "width_figure"
+    title: str
+    widths: Sequence[int]
+    scales: Mapping[str, Sequence[float]]
+    updates: Mapping[str, Sequence[float]]
+    slopes: Mapping[str, str]
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns the arguments of `figures.width_figure`."""
+        names = choose_evenly(list(self.scales))
+        cells = [{"slope": self.slopes[name]} for name in names]
+        return {
+            "title": self.title,
+            "widths": list(self.widths),
+            "solid": [_logs(self.scales[name]) for name in names],
+            "dotted": [_logs(self.updates.get(name, ())) for name in names],
+            "legend": legend_rows(names, cells, len(self.scales)) if names else [],
+        }
+
+
+Plot = DensityPlot | HistogramPlot | MapPlot | RatioPlot | SeriesPlot | WidthPlot
 
 
 def moment_cells(histogram: Histogram) -> dict[str, str]:
@@ -245,6 +277,13 @@ def _density_arguments(
 def _with_gaps(values: Sequence[float | None]) -> list[float]:
     """Replaces None by NaN, at which matplotlib interrupts a line."""
     return [math.nan if value is None else value for value in values]
+
+
+def _logs(values: Sequence[float]) -> list[float]:
+    """Returns log10 of numbers; of zero and of what is not finite NaN, which is not drawn."""
+    is_drawn = [math.isfinite(value) and value > 0 for value in values]
+    pairs = zip(values, is_drawn, strict=True)
+    return [math.log10(value) if drawn else math.nan for value, drawn in pairs]
 
 
 def _last(values: Sequence[float | None]) -> str:

@@ -3,14 +3,28 @@
 import shutil
 import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..report.legend import shorten_names
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 NARROWEST, WIDEST = 80, 140
 """Characters of a line, whatever the terminal has."""
 
 SHORTEST_NAME = 12
 """Characters of a name at least."""
+
+COLORS = {
+    "fail": "bold red",
+    "grows": "red",
+    "warn": "yellow",
+    "shrinks": "yellow",
+    "ok": "green",
+    "flat": "green",
+}
+"""Styles of the verdicts."""
 
 Row = Sequence[str]
 
@@ -35,9 +49,10 @@ def text_table(header: Row, rows: Sequence[Row], width: int) -> list[str]:
     """
     columns = list(zip(header, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns[1:]]
-    gap = 2 if sum(widths) + 2 * len(widths) + SHORTEST_NAME <= width else 1
-    room = width - sum(widths) - gap * len(widths)
     names = [row[0] for row in rows]
+    longest = max(map(len, [header[0], *names]))
+    gap = 2 if longest + sum(widths) + 2 * len(widths) <= width else 1
+    room = width - sum(widths) - gap * len(widths)
     if max(map(len, names), default=0) > room:
         names = shorten_names(names, max(room, SHORTEST_NAME))
     first = max(map(len, [header[0], *names]))
@@ -51,6 +66,16 @@ def _line(row: Row, first: int, widths: Sequence[int], gap: int) -> str:
     cells = [row[0].ljust(first)]
     cells += [cell.rjust(size) for cell, size in zip(row[1:-1], widths, strict=False)]
     return (gap * " ").join([*cells, row[-1]]).rstrip()
+
+
+def colored(text: str) -> "Text":
+    """Returns plain text for rich, with verdicts in colors: at the start of a line, at its end, and after "health"."""
+    from rich.text import Text
+
+    result = Text(text)
+    for word, style in COLORS.items():
+        result.highlight_regex(rf"(?m)^{word}\b|\b{word}$|(?<=health ){word}", style)
+    return result
 
 
 def paragraph(text: str, width: int, indent: str = "  ") -> list[str]:
