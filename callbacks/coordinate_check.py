@@ -44,7 +44,7 @@ class CoordinateCheck:
 
     @property
     def verdict(self) -> Literal["ok", "warn"]:
-        """ "ok" if all layers are flat. A single training can be healthy where they are not."""
+        """Returns "ok" if all layers are flat. A single training can be healthy where they are not."""
         return "ok" if all(row.verdict == "flat" for row in self.rows) else "warn"
 
     def to_dict(self) -> dict[str, Any]:

@@ -130,6 +130,8 @@ class Diagnosis:
         return colored(str(self))
 
     def _losses(self) -> str:
+        if self.initial_loss is None:
+            return "no single loss"
         expected = ""
         if self.expected_loss is not None:
             expected = f", expected {_number(self.expected_loss)} of a model that knows nothing"
@@ -153,7 +155,7 @@ def cells_of(row: LayerRow) -> tuple[str, ...]:
         row.layer,
         row.kind,
         "" if row.shape is None else "x".join(map(str, row.shape)),
-        _number(row.mean),
+        _number(_rounded_mean(row)),
         _number(row.std),
         _fraction(row.saturated),
         _fraction(row.dead),
@@ -184,6 +186,13 @@ def choose_rows(rows: Sequence[LayerRow]) -> Sequence[LayerRow]:
     step = max(1, -(-len(healthy) // room)) if room else len(rows)
     chosen = {*sick[:MOST_ROWS], *healthy[::step][:room]}
     return [row for number, row in enumerate(rows) if number in chosen]
+
+
+def _rounded_mean(row: LayerRow) -> float | None:
+    """Returns the mean of the output; 0 where it is far below the standard deviation."""
+    if row.mean is None or row.std is None:
+        return row.mean
+    return 0.0 if abs(row.mean) < row.std / 200 else row.mean
 
 
 def _number(value: float | None) -> str:

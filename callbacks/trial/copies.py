@@ -23,11 +23,18 @@ def copy_model(model: nn.Module) -> Any:
             f"{type(model).__name__} cannot be copied, and a trial changes its model: copy.deepcopy of "
             f"{_culprit(model)} raises {type(error).__name__}: {str(error).splitlines()[0]}"
         ) from error
-    for parameter in copied.parameters():
-        parameter.grad = None
+    _copy_attributes(model, copied)
     for module in copied.modules():
         _uncompile(module)
     return copied
+
+
+def _copy_attributes(model: nn.Module, copied: nn.Module) -> None:
+    """Copies the attributes of parameters, such as a factor of their rate: `Parameter.__deepcopy__` leaves them out."""
+    pairs = zip(model.parameters(), copied.parameters(), strict=True)
+    for parameter, its_copy in pairs:
+        for name, value in vars(parameter).items():
+            its_copy.__dict__.setdefault(name, value)
 
 
 def _culprit(model: nn.Module) -> str:

@@ -20,7 +20,8 @@ class LayerRow:
         grad_std: Standard deviation of the gradient of the loss for the output.
         weight: Name of the parameter that the next two numbers are of.
         grad_data: Standard deviation of its gradient / its own.
-        update_ratio: log10 of the standard deviation of an update / that of the parameter, median over all steps.
+        update_ratio: log10 of the standard deviation of an update / that of the parameter, median over all steps; None
+            of a parameter whose elements were all equal at first.
         verdict: Worst severity of the findings in the layer and its parameters: "ok", "warn" or "fail".
     """
 

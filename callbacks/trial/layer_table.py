@@ -85,13 +85,18 @@ class LayerTable(Instrument):
         updated = measurements.of(self._requests["updated"])
         for name, change in measurements.of(self._requests["update"]).items():
             ratio = log10_ratio(change, updated[name]) if name in updated else None
-            if ratio is not None:
+            if ratio is not None and self._had_spread(name):
                 self._numbers[name].ratios.append(ratio)
         self._note_layers(measurements)
         return {}
 
     def what_is_missing(self, measurements: Measurements) -> str | None:
         return None
+
+    def _had_spread(self, name: str) -> bool:
+        """True if not all elements of a parameter were equal at first, as of a norm: its own size then says nothing."""
+        weight: Moments | None = self._numbers[name].first.get(Quantity.WEIGHT)
+        return weight is not None and bool(weight.std)
 
     def _read_loss(self, measurements: Measurements) -> None:
         loss: Moments | None = measurements.get(Quantity.LOSS, "", MomentsOf())

@@ -54,12 +54,40 @@ def text_table(header: Row, rows: Sequence[Row], width: int) -> list[str]:
     gap = 2 if longest + sum(widths) + 2 * len(widths) <= width else 1
     room = width - sum(widths) - gap * len(widths)
     if max(map(len, names), default=0) > room:
-        names = shorten_names(names, max(room, SHORTEST_NAME))
+        names = shortened(names, max(room, SHORTEST_NAME))
     first = max(map(len, [header[0], *names]))
     lines = [_line(header, first, widths, gap)]
     for name, row in zip(names, rows, strict=True):
         lines.append(_line((name, *row[1:]), first, widths, gap))
     return lines
+
+
+def shortened(names: Sequence[str], room: int) -> list[str]:
+    """Returns names of at most so many characters: the first components as initials, as many as need be.
+
+    Example:
+        >>> shortened(["model.encoder.0.attention.query", "model.encoder.1.attention.query"], 16)
+        ['m.e.0.a.query', 'm.e.1.a.query']
+    """
+    cut = [_with_initials(name, room) for name in names]
+    is_unique = len(set(cut)) == len(set(names))
+    return cut if is_unique else shorten_names(names, room)
+
+
+def _with_initials(name: str, room: int) -> str:
+    components = name.split(".")
+    for place in range(len(components) - 1):
+        if len(".".join(components)) <= room:
+            break
+        components[place] = _initial(components[place])
+    short = ".".join(components)
+    return short if len(short) <= room else f"…{short[1 - room :]}"
+
+
+def _initial(component: str) -> str:
+    """Returns the first letter of a component and the number at its end."""
+    digits = component[len(component.rstrip("0123456789")) :]
+    return component if component == digits else component[0] + digits
 
 
 def _line(row: Row, first: int, widths: Sequence[int], gap: int) -> str:
