@@ -116,8 +116,8 @@ class Diagnosis:
     def __str__(self) -> str:
         """Returns the tables as plain text that fits the terminal."""
         width = terminal_width()
-        lines = [f"{self.model}: {self.report.summary}", self._losses(), ""]
-        lines += self._table(width)
+        lines = paragraph(f"{self.model}: {self.report.summary}", width)
+        lines += [*paragraph(self._losses(), width), "", *self._table(width)]
         lines += ["", *paragraph(LEGEND, width, "")]
         for finding in self.findings:
             lines += ["", *finding_lines(finding, width)]
