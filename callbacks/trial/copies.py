@@ -34,7 +34,7 @@ def _copy_attributes(model: nn.Module, copied: nn.Module) -> None:
     pairs = zip(model.parameters(), copied.parameters(), strict=True)
     for parameter, its_copy in pairs:
         for name, value in vars(parameter).items():
-            its_copy.__dict__.setdefault(name, value)
+            vars(its_copy).setdefault(name, value)
 
 
 def _culprit(model: nn.Module) -> str:

@@ -9,12 +9,12 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
-from fits import SEED, ByHand, Regression, fit, loader, tanh_net
+from fits import QUIET, SEED, ByHand, Regression, fit, loader, tanh_net
 from lightning.pytorch import (
     Callback,
     LightningDataModule,
@@ -84,7 +84,7 @@ def classifier() -> Classifier:
 
 class TestNumbers:
     def test_are_those_of_pytorch(self) -> None:
-        model = Regression(tanh_net())
+        model: Any = Regression(tanh_net())
         diagnosis = tried(model, loader(), steps=1)
         net, (x, y) = copy.deepcopy(model.net), next(iter(loader()))
         outputs: list[Tensor] = []
@@ -102,6 +102,7 @@ class TestNumbers:
             assert row.std == pytest.approx(output.std().item())
             assert row.grad_std == pytest.approx(output.grad.std().item())
         weight = net[0].weight
+        assert weight.grad is not None
         grad_data = weight.grad.std() / weight.std()
         after = weight - 0.1 * weight.grad
         ratio = (0.1 * weight.grad).std() / after.std()
@@ -111,7 +112,9 @@ class TestNumbers:
         assert first.update_ratio == pytest.approx(ratio.log10().item(), abs=1e-4)
 
     def test_saturation_is_of_step_0_and_dead_units_of_all(self) -> None:
-        model = Regression(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 1)))
+        model: Any = Regression(
+            nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 1))
+        )
         with torch.no_grad():
             model.net[0].bias[0] = -100.0
         rows = tried(model, loader()).rows
@@ -165,7 +168,7 @@ class TestNumbers:
         assert given.expected_loss == 2.0
 
     def test_verdict_of_a_layer(self) -> None:
-        model = Regression(tanh_net())
+        model: Any = Regression(tanh_net())
         with torch.no_grad():
             model.net[0].weight *= 100
         diagnosis = tried(model, loader(), steps=16)
@@ -227,7 +230,7 @@ def assert_equal(before: dict[str, Any], after: dict[str, Any]) -> None:
 class TestUntouched:
     def test_model(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
-        model = Touching()
+        model: Any = Touching()
         model.net[1].eval()
         model.net[0][0].weight.grad = torch.ones(8, 4)
         before = state_of(model)
@@ -237,15 +240,8 @@ class TestUntouched:
         assert not list(tmp_path.iterdir())
 
     def test_model_that_was_trained(self) -> None:
-        model = Touching.__mro__[1](tanh_net())
-        quiet = {"enable_progress_bar": False, "enable_model_summary": False}
-        trainer = Trainer(
-            accelerator="cpu",
-            max_steps=2,
-            logger=False,
-            enable_checkpointing=False,
-            **quiet,
-        )
+        model: Any = Regression(tanh_net())
+        trainer = Trainer(**QUIET, max_steps=2)
         trainer.fit(model, loader())
         before = state_of(model)
         tried(model, loader())
@@ -262,7 +258,7 @@ class TestUntouched:
         torch.manual_seed(1)
         random.seed(1)
         np.random.seed(1)
-        model = Touching()
+        model: Any = Touching()
         torch_state = torch.get_rng_state()
         tried(model, loader())
         assert (random.getstate(), np.random.get_state()[1].tolist()) == states
@@ -372,10 +368,12 @@ class Gan(ByHand):
 class Scheduled(Regression):
     """Needs the length of the training for its schedule."""
 
+    steps: ClassVar[float] = 0
+
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
         steps = self.trainer.estimated_stepping_batches
-        type(self).steps = steps
+        Scheduled.steps = steps
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, int(steps))
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
@@ -475,12 +473,11 @@ class TestModels:
     def test_attributes_of_parameters_are_copied(self) -> None:
         class Annotated(Regression):
             def configure_optimizers(self) -> Any:
-                rates = [
-                    {"params": [param], "lr": param.rate} for param in self.parameters()
-                ]  # type: ignore[attr-defined]
+                params: list[Any] = list(self.parameters())
+                rates = [{"params": [param], "lr": param.rate} for param in params]
                 return torch.optim.SGD(rates, lr=0.1)
 
-        model = Annotated(tanh_net())
+        model: Any = Annotated(tanh_net())
         for param in model.parameters():
             param.rate = 0.1  # type: ignore[attr-defined]
         assert tried(model, loader()).report.steps == 3
@@ -488,7 +485,7 @@ class TestModels:
 
 class TestErrors:
     def test_a_model_that_cannot_be_copied(self) -> None:
-        model = Regression(tanh_net())
+        model: Any = Regression(tanh_net())
         model.net[2].lines = (line for line in ())  # a generator
         with pytest.raises(ValueError, match=r"cannot be copied.*net\.2\.lines"):
             tried(model, loader())

@@ -15,7 +15,7 @@ EACH_FILE = pytest.mark.parametrize(
     "path", FILES, ids=lambda path: str(path.relative_to(CALLBACKS))
 )
 
-FOLDERS = ("health", "measure", "probe", "report")
+FOLDERS = ("health", "measure", "probe", "report", "trial")
 MESSAGES = {"_messages", "_lightning"}
 SHARED = {"_instrument", "_fit", *MESSAGES, *FOLDERS}
 HEALTH = {"_health_observation", "_mean_loss", "_progress_bar"}
@@ -26,6 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "measure": set(),
     "probe": {"measure", *MESSAGES},
     "report": {"measure", *MESSAGES},
+    "trial": {"_instrument", "measure", "probe", "report", *MESSAGES},
     "_lightning": set(),
     "_messages": {"_lightning"},
     "_fit": {"measure", "probe", "report", *MESSAGES},
@@ -33,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "_mean_loss": {"measure", "probe"},
     "_progress_bar": set(),
     "health_check": {*SHARED, *HEALTH},
+    "diagnose": {*SHARED, "diagnosis", "health_check"},
     "_instrument": {"_fit", "measure", "probe", "report", *MESSAGES},
 }
 """What each folder or private file may import of callbacks, besides itself; instruments may import `SHARED`."""
@@ -49,6 +51,7 @@ PACKAGES: dict[str, set[str]] = {
         "PIL",
         "wandb",
     },
+    "trial": {"torch", "rich"},
     "_lightning": {"lightning"},
     "_messages": set(),
     "_fit": {"torch"},

@@ -2,14 +2,20 @@
 
 import re
 import shlex
+import sys
+from functools import partial
 from itertools import chain
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
+import torch
 from matrix import MATRIX, table
 
 # The configs name the classes of callbacks, which must have been imported.
 import callbacks  # noqa: F401
+from makemore_lightning import MakemoreModule, NamesDataModule
 from makemore_lightning.cli import MakemoreCLI, make_cli
 
 ROOT = Path(__file__).parents[2]
@@ -69,3 +75,20 @@ def test_file_tree_is_complete() -> None:
     for line in tree[1].splitlines():
         if not line.startswith(" "):
             assert (ROOT / line.split()[0]).exists(), line
+
+
+def test_the_example_of_a_test_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    example = re.search(r"### In your tests\n\n```python\n(.*?)```", README, re.DOTALL)
+    assert example
+    assert len(example[1].splitlines()) <= 10
+    project: Any = ModuleType("my_project")
+    project.MyModule, project.MyDataModule = MakemoreModule, NamesDataModule
+    monkeypatch.setitem(sys.modules, "my_project", project)
+    names: dict[str, Any] = {}
+    exec(example[1], names)
+    torch.manual_seed(0)
+    names["test_begins_healthy"]()
+    project.MyModule = partial(MakemoreModule, init="naive")
+    exec(example[1], names)
+    with pytest.raises(AssertionError, match="saturation"):
+        names["test_begins_healthy"]()
