@@ -15,6 +15,9 @@ from .probe.measurements import Measurements
 from .trial.layer_table import LayerTable
 from .trial.trial import run_trial
 
+NONFINITE = "NaN or Inf in step"
+"""Words of a warning whose content is a finding as well."""
+
 
 def diagnose(
     model: nn.Module,
@@ -70,7 +73,7 @@ def diagnose(
         table.rows(worst_severities(health.report.findings)),
         table.initial_loss,
         health.expectation,
-        messages,
+        tuple(message for message in messages if NONFINITE not in message),
     )
 
 

@@ -1,6 +1,7 @@
 """Diagnosis: the verdict on a model before its training, and a row of numbers a layer."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,9 @@ LEGEND = (
 
 MOST_ROWS = 60
 """Rows of the table in a terminal; of more, those with findings and others evenly spread."""
+
+MOST_PLACES = 4
+"""Places of a finding in a terminal."""
 
 WIDE = 110
 """Characters of a line from which on the table has the classes."""
@@ -119,8 +123,8 @@ class Diagnosis:
         lines = paragraph(f"{self.model}: {self.report.summary}", width)
         lines += [*paragraph(self._losses(), width), "", *self._table(width)]
         lines += ["", *paragraph(LEGEND, width, "")]
-        for finding in self.findings:
-            lines += ["", *finding_lines(finding, width)]
+        for group in same_findings(self.findings):
+            lines += ["", *finding_lines(group, width)]
         for message in self.messages:
             lines += ["", *paragraph(f"note  {message}", width)]
         return "\n".join(lines)
@@ -166,13 +170,26 @@ def cells_of(row: LayerRow) -> tuple[str, ...]:
     )
 
 
-def finding_lines(finding: Finding, width: int) -> list[str]:
-    """Returns a finding as text: severity, rule, place, step, message and remedy."""
-    place = finding.where or "the whole model"
-    head = f"{finding.severity}  {finding.rule} in {place}, since step {finding.step}"
+def same_findings(findings: Sequence[Finding]) -> list[list[Finding]]:
+    """Groups the findings of one rule, severity and remedy, so that a model that does not move has few lines."""
+    groups: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in findings:
+        key = finding.rule, finding.severity, finding.remedy
+        groups.setdefault(key, []).append(finding)
+    return list(groups.values())
+
+
+def finding_lines(group: Sequence[Finding], width: int) -> list[str]:
+    """Returns findings as text: severity, rule, places and step; message of the first, and remedy."""
+    first = group[0]
+    places = [finding.where or "the whole model" for finding in group]
+    text = ", ".join(places[:MOST_PLACES])
+    if len(places) > MOST_PLACES:
+        text += f" and {len(places) - MOST_PLACES} more"
+    head = f"{first.severity}  {first.rule} in {text}, since step {first.step}"
     lines = paragraph(head, width, "      ")
-    for text in (finding.message, finding.remedy):
-        lines += [f"      {line}" for line in paragraph(text, width - 6, "")]
+    for sentence in (first.message, first.remedy):
+        lines += [f"      {line}" for line in paragraph(sentence, width - 6, "")]
     return lines
 
 
@@ -208,11 +225,15 @@ def _ratio(value: float | None) -> str:
 
 
 def _largest(values: Sequence[float | None]) -> float | None:
-    return max((value for value in values if value is not None), default=None)
+    return max(_finite(values), default=None)
+
+
+def _finite(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None and math.isfinite(value)]
 
 
 def _spread(values: Sequence[float | None]) -> str:
-    positive = [value for value in values if value]
+    positive = [value for value in _finite(values) if value]
     return compact(max(positive) / min(positive)) if positive else ""
 
 

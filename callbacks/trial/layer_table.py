@@ -1,5 +1,6 @@
 """LayerTable: collects the numbers of all layers in a trial."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from glob import escape
@@ -101,9 +102,10 @@ class LayerTable(Instrument):
     def _read_loss(self, measurements: Measurements) -> None:
         loss: Moments | None = measurements.get(Quantity.LOSS, "", MomentsOf())
         root: Any = measurements.plan.model.root
-        is_mean = root.automatic_optimization or (loss is not None and loss.count == 1)
-        if loss is not None and loss.count and is_mean:
-            self.initial_loss = loss.mean
+        losses = 0 if loss is None else loss.count + loss.nonfinite
+        is_mean = root.automatic_optimization or losses == 1
+        if loss is not None and is_mean:
+            self.initial_loss = mean_of(loss)
 
     def _add(self, request: Request, name: str, result: Any) -> None:
         numbers = self._numbers.setdefault(name, LayerNumbers())
@@ -157,11 +159,11 @@ class LayerTable(Instrument):
             name,
             kind,
             self.shapes.get(name),
-            output.mean if output.count else None,
-            output.std,
+            mean_of(output),
+            std_of(output),
             None if flat is None else flat.fraction,
             None if pooled is None else pooled.dead_units,
-            gradient.std,
+            std_of(gradient),
             weight,
             grad_data(param),
             median(param.ratios) if param.ratios else None,
@@ -221,6 +223,19 @@ def requests_for(layers: Mapping[str, nn.Module], weights: Any) -> dict[str, Req
         "update": Request(Quantity.UPDATE, moments, params),
         "updated": Request(Quantity.UPDATED, moments, params),
     }
+
+
+def mean_of(moments: Moments) -> float | None:
+    """Returns the mean of the finite values; NaN if there are only others, None if there are no values."""
+    if moments.count:
+        return moments.mean
+    return math.nan if moments.nonfinite else None
+
+
+def std_of(moments: Moments) -> float | None:
+    """Returns the standard deviation; NaN and None as of `mean_of`."""
+    is_nan = moments.nonfinite and not moments.count
+    return math.nan if is_nan else moments.std
 
 
 def grad_data(param: LayerNumbers) -> float | None:

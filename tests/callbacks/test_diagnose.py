@@ -1,6 +1,7 @@
 """Tests of diagnose: its numbers, what it leaves untouched, and the models that it can try."""
 
 import copy
+import json
 import logging
 import random
 import subprocess
@@ -166,6 +167,21 @@ class TestNumbers:
         assert tried(Regression(tanh_net()), loader()).expected_loss is None
         given = tried(Regression(tanh_net()), loader(), expected_loss=2.0)
         assert given.expected_loss == 2.0
+
+    def test_nan(self) -> None:
+        class Broken(Regression):
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+                return super().training_step(batch, batch_idx) * float("nan")
+
+        diagnosis = tried(Broken(tanh_net()), loader())
+        assert diagnosis.initial_loss is not None
+        assert np.isnan(diagnosis.initial_loss)
+        assert np.isnan(diagnosis.rows[0].grad_std or 0)
+        assert json.loads(diagnosis.to_json())["initial_loss"] is None
+        assert "initial loss nan" in str(diagnosis)
+        assert diagnosis.metrics()["grad, largest / smallest"] == ""
+        assert [finding.rule for finding in diagnosis.findings] == ["nonfinite"]
+        assert not diagnosis.messages
 
     def test_verdict_of_a_layer(self) -> None:
         model: Any = Regression(tanh_net())

@@ -97,6 +97,20 @@ def test_text_says_what_matters(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "note  a message" in lines
 
 
+def test_findings_of_one_rule_are_one_paragraph(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    findings = [replace(FAILURE, where=f"net.{number}") for number in range(7)]
+    findings.append(replace(FAILURE, rule="symmetry"))
+    sick = replace(SICK, report=HealthReport(tuple(findings), 4))
+    lines = printed(sick, 80, monkeypatch)
+    heads = [line for line in lines if line.startswith("fail")]
+    assert heads == [
+        "fail  saturation in net.0, net.1, net.2, net.3 and 3 more, since step 0",
+        "fail  symmetry in net.1, since step 0",
+    ]
+
+
 def test_classes_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any("Tanh" in line for line in printed(SICK, 80, monkeypatch))
     assert any("Tanh" in line for line in printed(SICK, 120, monkeypatch))
