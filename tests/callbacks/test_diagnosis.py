@@ -5,7 +5,6 @@ from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from callbacks import Diagnosis, Finding, HealthReport
 from callbacks.diagnosis import MOST_ROWS, choose_rows
@@ -125,7 +124,8 @@ def test_several_losses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_colors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    console = Console(force_terminal=True, color_system="standard", width=80)
+    rich = pytest.importorskip("rich.console")
+    console = rich.Console(force_terminal=True, color_system="standard", width=80)
     with console.capture() as capture:
         console.print(SICK)
     assert "\x1b[1;31mfail\x1b[0m" in capture.get()
