@@ -51,12 +51,14 @@ class LayerTable(Instrument):
 
     Attributes:
         initial_loss: Loss of the first step; None where there were several.
+        losses: Loss of each step that has one.
         weights: Name of the weight of each layer.
     """
 
     def __init__(self) -> None:
         super().__init__(every_n_steps=1, figures=False)
         self.initial_loss: float | None = None
+        self.losses: list[float] = []
         self.weights: dict[str, str] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._rows: dict[str, tuple[str, str]] = {}
@@ -78,8 +80,7 @@ class LayerTable(Instrument):
         super().on_fit_start(trainer, pl_module)
 
     def record(self, measurements: Measurements) -> dict[str, Number]:
-        if not self._numbers:
-            self._read_loss(measurements)
+        self._read_loss(measurements)
         for request in self._requests.values():
             for name, result in measurements.of(request).items():
                 self._add(request, name, result)
@@ -104,8 +105,11 @@ class LayerTable(Instrument):
         root: Any = measurements.plan.model.root
         losses = 0 if loss is None else loss.count + loss.nonfinite
         is_mean = root.automatic_optimization or losses == 1
-        if loss is not None and is_mean:
-            self.initial_loss = mean_of(loss)
+        mean = mean_of(loss) if loss is not None and is_mean else None
+        if not self._numbers:
+            self.initial_loss = mean
+        if mean is not None:
+            self.losses.append(mean)
 
     def _add(self, request: Request, name: str, result: Any) -> None:
         numbers = self._numbers.setdefault(name, LayerNumbers())

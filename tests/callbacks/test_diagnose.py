@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any, ClassVar
@@ -27,8 +28,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from callbacks import Diagnosis, UpdateRatio, diagnose
-from callbacks.diagnose import worst_severities
+from callbacks import Diagnosis, HealthReport, UpdateRatio, diagnose
+from callbacks.diagnose import without_noise, worst_severities
 from callbacks.health.finding import Finding
 
 ROOT = Path(__file__).parents[2]
@@ -81,6 +82,10 @@ def classes(rows: int = 64) -> DataLoader[Any]:
 
 def classifier() -> Classifier:
     return Classifier(nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 5)))
+
+
+def finding(severity: Any, where: str, rule: str = "rule") -> Finding:
+    return Finding(rule, severity, where, 0, 0, None, None, "", "")
 
 
 class TestNumbers:
@@ -195,10 +200,28 @@ class TestNumbers:
         ignored = tried(model, loader(), steps=16, ignore=["saturation"])
         assert {row.verdict for row in ignored.rows if row.layer == "net.1"} == {"ok"}
 
-    def test_severities(self) -> None:
-        def finding(severity: Any, where: str) -> Finding:
-            return Finding("rule", severity, where, 0, 0, None, None, "", "")
+    def test_a_noisy_loss_is_no_rise(self) -> None:
+        torch.manual_seed(29)  # the fourth batch has three times the loss of the first
+        diagnosis = tried(Regression(tanh_net()), loader(), steps=16)
+        assert diagnosis.verdict == "ok"
 
+    def test_a_loss_that_rises(self) -> None:
+        model = Regression(tanh_net(), lambda params: torch.optim.SGD(params, lr=2.0))
+        diagnosis = tried(model, loader(), steps=16)
+        rules = [each.rule for each in diagnosis.findings]
+        assert "loss_diverges" in rules
+
+    def test_rise(self) -> None:
+        report = HealthReport((finding("fail", "", "loss_diverges"),), 8)
+        assert without_noise(report, [1.0, 3.0] * 4).verdict == "ok"
+        assert without_noise(report, [1.0] * 4 + [1.7] * 4).verdict == "fail"
+        assert without_noise(report, [1.0] + [9.0] * 15).verdict == "fail"
+        assert without_noise(report, [1.0, float("nan")]).verdict == "fail"
+        assert without_noise(report, [1.0]).verdict == "ok"
+        negative = replace(report.findings[0], value=-1.0)
+        assert without_noise(HealthReport((negative,)), [-1.0] * 8).verdict == "fail"
+
+    def test_severities(self) -> None:
         findings = (finding("fail", "a"), finding("warn", "a"), finding("note", "b"))
         assert worst_severities(findings) == {"a": "fail"}
 
