@@ -30,6 +30,7 @@ ALLOWED = {
         "sampling",
         "vocabulary",
     },
+    "diagnose_command": {"errors"},
     "last_checkpoint": set(),
     "hparams": {"initialization", "model"},
     "layer_summary": set(),
@@ -42,6 +43,7 @@ ALLOWED = {
     "cli": {
         *(
             "datamodule",
+            "diagnose_command",
             "errors",
             "last_checkpoint",
             "layer_summary",
