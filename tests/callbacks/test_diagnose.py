@@ -451,9 +451,13 @@ def lazy() -> Regression:
 
 
 def compiled() -> Regression:
-    net = tanh_net()
-    net[0] = torch.compile(net[0])  # type: ignore[call-overload]
-    return Regression(net)
+    return Regression(torch.compile(tanh_net()))  # type: ignore[arg-type]
+
+
+def compiled_in_place() -> Regression:
+    model = Regression(tanh_net())
+    model.net.compile()
+    return model
 
 
 MODELS: dict[str, tuple[Callable[[], Any], int]] = {
@@ -464,7 +468,8 @@ MODELS: dict[str, tuple[Callable[[], Any], int]] = {
     "configure_model": (Configured, 5),
     "callbacks": (lambda: WithCallbacks(tanh_net()), 5),
     "lazy": (lazy, 3),
-    "compiled layer": (compiled, 5),
+    "compiled network": (compiled, 5),
+    "compiled in place": (compiled_in_place, 5),
     "compiled model": (lambda: torch.compile(Regression(tanh_net())), 5),
 }
 
