@@ -45,7 +45,8 @@ def weight(step: int = 0, **changes: Any) -> Parameter:
         "fingerprint": (float(step), 1.0),
     }
     values |= {"grad_std": 1e-3, "update_ratio": -2.8, "moved": True, "rate": 0.1}
-    return Parameter(**(values | {"equal_rows": 0.0, "leftover": 0.0} | changes))
+    values |= {"equal_rows": 0.0, "leftover": 0.0}
+    return Parameter(**(values | changes))
 
 
 def layers(count: int, ratio: float = 1.0, **changes: Any) -> dict[str, Layer]:
