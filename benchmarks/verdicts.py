@@ -1,0 +1,104 @@
+"""Verdicts of HealthCheck on sick and healthy trainings: what is found, where, and what is a false alarm.
+
+    python benchmarks/verdicts.py                           the half to tune on, five seeds, about half an hour
+    python benchmarks/verdicts.py --only dead_relu --seeds 1        the cases with that text in their names
+    python benchmarks/verdicts.py --smallest                a few cases and steps, to see that it works
+    python benchmarks/verdicts.py --part held-out           the half that no threshold was chosen on
+    python benchmarks/verdicts.py --harm                    losses of the faults beside those of the sound trainings
+
+Needs scikit-learn, whose data sets most of the trainings learn (`pip install scikit-learn`).
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from zoo.outcome import Outcome
+from zoo.runs import Run, execute_all, titles
+from zoo.split import HALVES
+from zoo.tables import (
+    LEGEND,
+    case_table,
+    false_alarm_table,
+    healthy_table,
+    missed_table,
+    score_table,
+)
+from zoo.training import silence
+
+SMALLEST = "mlp_relu"
+"""Text in the names of the cases of `--smallest`."""
+
+FEW_STEPS = 60
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = options.add_argument
+    add("--part", choices=HALVES, default="tuning", dest="half", help="half of models")
+    add("--seeds", type=int, default=5, help="seeds 1, 2, ... of each case")
+    add("--only", metavar="PATTERN", help="text in the names of cases, or a pattern")
+    add("--smallest", action="store_true", help="one seed, few cases and steps")
+    add("--bare", action="store_true", help="also time the fits unwatched")
+    add("--json", type=Path, metavar="FILE", help="also write the outcomes")
+    add("--jobs", type=int, default=1, help="processes, of one thread each")
+    return options
+
+
+def runs_of(arguments: argparse.Namespace, watcher: str) -> list[Run]:
+    """Returns the runs that the arguments ask for, seed by seed."""
+    pattern = SMALLEST if arguments.smallest else arguments.only
+    seeds = 1 if arguments.smallest else arguments.seeds
+    steps = FEW_STEPS if arguments.smallest else None
+    half = arguments.half
+    return [
+        Run(half, seed, title, watcher, steps, arguments.bare)
+        for seed in range(1, seeds + 1)
+        for title in titles(half, seed, pattern)
+    ]
+
+
+def report(console: Console, title: str, outcomes: list[Outcome]) -> None:
+    """Prints all tables."""
+    for table in (
+        case_table(outcomes),
+        healthy_table(outcomes),
+        missed_table(outcomes),
+        false_alarm_table(outcomes),
+        score_table(title, outcomes),
+    ):
+        console.print(table)
+        console.print()
+    console.print(LEGEND)
+
+
+def main() -> None:
+    arguments = parser().parse_args()
+    silence()
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    runs = runs_of(arguments, "HealthCheck")
+    progress: Any = track(
+        execute_all(runs, arguments.jobs),
+        "trainings",
+        len(runs),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    )
+    outcomes = list(progress)
+    if arguments.json:
+        rows = [outcome.to_dict() for outcome in outcomes]
+        arguments.json.write_text(json.dumps(rows, indent=1))
+    report(console, f"HealthCheck, {arguments.half} half", outcomes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Zoo of healthy and sick trainings, for `benchmarks/verdicts.py`."""
+
+from . import (  # isort: skip  # models before the faults that break them
+    healthy_generative,
+    healthy_names,
+    healthy_optimization,
+    healthy_tables,
+    healthy_transfer,
+    healthy_vision,
+)
+from . import faults_of_initialization, faults_of_numbers, faults_of_optimization
+from .cases import Case
+from .faults import FAULTS
+from .models import MODELS
+from .mutations import mutations
+from .split import Half, half_of
+
+__all__ = [
+    "FAULTS",
+    "MODELS",
+    "Case",
+    "cases_of",
+    "faults_of_initialization",
+    "faults_of_numbers",
+    "faults_of_optimization",
+    "healthy_generative",
+    "healthy_names",
+    "healthy_optimization",
+    "healthy_tables",
+    "healthy_transfer",
+    "healthy_vision",
+]
+
+
+def cases_of(half: Half, seed: int) -> list[Case]:
+    """Returns the cases of a half: the healthy ones, the faults, and the mutations that the seed draws."""
+    models = [each for each in MODELS.values() if half_of(each.name) == half]
+    healthy = [Case("healthy", each.name, each) for each in models]
+    faults = [case for case in FAULTS if case.half == half]
+    return [*healthy, *faults, *mutations(half, seed)]
