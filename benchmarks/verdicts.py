@@ -12,16 +12,17 @@ Needs scikit-learn, whose data sets most of the trainings learn (`pip install sc
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from zoo.harm import harm_of, harm_table
 from zoo.outcome import Outcome
-from zoo.runs import Run, execute_all, titles
+from zoo.runs import Result, Run, execute, in_processes, titles
 from zoo.split import HALVES
 from zoo.tables import (
     LEGEND,
@@ -36,7 +37,7 @@ from zoo.training import silence
 SMALLEST = "mlp_relu"
 """Text in the names of the cases of `--smallest`."""
 
-FEW_STEPS = 60
+FEW_STEPS = 250
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seeds", type=int, default=5, help="seeds 1, 2, ... of each case")
     add("--only", metavar="PATTERN", help="text in the names of cases, or a pattern")
     add("--smallest", action="store_true", help="one seed, few cases and steps")
+    add("--harm", action="store_true", help="losses, sick and sound, without a watcher")
     add("--bare", action="store_true", help="also time the fits unwatched")
     add("--json", type=Path, metavar="FILE", help="also write the outcomes")
     add("--jobs", type=int, default=1, help="processes, of one thread each")
@@ -81,23 +83,39 @@ def report(console: Console, title: str, outcomes: list[Outcome]) -> None:
     console.print(LEGEND)
 
 
-def main() -> None:
-    arguments = parser().parse_args()
-    silence()
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    runs = runs_of(arguments, "HealthCheck")
-    progress: Any = track(
-        execute_all(runs, arguments.jobs),
+def tracked(
+    function: Callable[[Run], Result], runs: list[Run], jobs: int
+) -> list[Result]:
+    """Runs all, with a progress bar in a terminal."""
+    progress = track(
+        in_processes(function, runs, jobs),
         "trainings",
         len(runs),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
     )
-    outcomes = list(progress)
+    return list(progress)
+
+
+def judge(console: Console, arguments: argparse.Namespace) -> None:
+    """Runs the cases under HealthCheck, and prints and writes the outcomes."""
+    outcomes = tracked(execute, runs_of(arguments, "HealthCheck"), arguments.jobs)
     if arguments.json:
         rows = [outcome.to_dict() for outcome in outcomes]
         arguments.json.write_text(json.dumps(rows, indent=1))
     report(console, f"HealthCheck, {arguments.half} half", outcomes)
+
+
+def main() -> None:
+    arguments = parser().parse_args()
+    silence()
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    if arguments.harm:
+        runs = runs_of(arguments, "")
+        harms = tracked(harm_of, runs, arguments.jobs)
+        console.print(harm_table([harm for harm in harms if harm is not None]))
+    else:
+        judge(console, arguments)
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ class Critic(Fit):
         values = self(state).gather(1, actions[:, None]).squeeze(1)
         return self.loss(values, reward + 0.5 * future)
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
         pairs = zip(self.target.parameters(), self.net.parameters(), strict=True)
         for target, param in pairs:
             target.data.lerp_(param.data, 0.02)

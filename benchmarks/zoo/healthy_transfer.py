@@ -83,7 +83,7 @@ class Averaged(Fit):
         super().__init__(*arguments)
         self.average = copy.deepcopy(self.net).requires_grad_(False)
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
         pairs = zip(self.average.parameters(), self.net.parameters(), strict=True)
         for average, param in pairs:
             average.data.lerp_(param.data, 0.01)

@@ -77,18 +77,19 @@ def weights_x_thirtieth(model: Model, generator: random.Random) -> Sick:
     return Sick([scale_weights(layer, by=1 / 30)], places)
 
 
-@mutation("linear_stack", classifies, silent=True)
+def stacks(model: Model) -> bool:
+    """True of a network without max-pooling, which is no linear function."""
+    return classifies(model) and not model.name.startswith(("cnn", "bf16"))
+
+
+@mutation("linear_stack", stacks, silent=True)
 def activation_removed(model: Model, generator: random.Random) -> Sick:
     number = draw_layer(model, generator)
     layers = [*model.hidden, model.head][number : number + 2]
     return Sick([remove(model.activations[number])], layers)
 
 
-def saturates(model: Model) -> bool:
-    return classifies(model)
-
-
-@mutation("dead_units saturation", saturates)
+@mutation("dead_units saturation", classifies)
 def bias_minus_20(model: Model, generator: random.Random) -> Sick:
     number = draw_layer(model, generator)
     layer = model.hidden[number]

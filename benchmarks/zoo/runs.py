@@ -2,17 +2,20 @@
 
 import fnmatch
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
+from typing import TypeVar
 
 from . import Case, cases_of
 from .outcome import Outcome
 from .split import Half
 from .training import build, fit, silence
 from .watchers import WATCHERS
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -76,11 +79,13 @@ def bare_seconds(case: Case, run: Run) -> float:
     return time.perf_counter() - start
 
 
-def execute_all(runs: list[Run], jobs: int) -> Iterator[Outcome]:
-    """Yields the outcomes in the order of the runs."""
+def in_processes(
+    function: Callable[[Run], Result], runs: list[Run], jobs: int
+) -> Iterator[Result]:
+    """Yields the results of a function in the order of the runs."""
     if jobs == 1:
-        yield from map(execute, runs)
+        yield from map(function, runs)
         return
     context = get_context("spawn")  # a fork of a process with threads may hang
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        yield from pool.map(execute, runs)
+        yield from pool.map(function, runs)

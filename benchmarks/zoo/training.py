@@ -48,7 +48,7 @@ class LossRecord(Callback):
         self.losses: list[float] = []
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: Any, outputs: Any, *_: Any
+        self, trainer: Trainer, pl_module: Any, outputs: Any, *_: Any, **__: Any
     ) -> None:
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         self.losses.append(float(loss))

@@ -1,8 +1,9 @@
 """Watchers: what judges a training, by name."""
 
-import importlib
 import importlib.util
+import io
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import Any
 
 from .training import Training, fit
@@ -21,7 +22,8 @@ def health_check(training: Training, steps: int | None) -> Judged:
     from callbacks import HealthCheck  # type: ignore[attr-defined]
 
     check = HealthCheck(every_n_steps=EVERY_N_STEPS, figures=False)
-    fit(training, [check], steps)
+    with redirect_stdout(io.StringIO()):  # the report that it prints at the end
+        fit(training, [check], steps)
     findings = [finding.to_dict() for finding in check.report.findings]
     return check.report.verdict, findings
 

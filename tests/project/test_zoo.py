@@ -1,0 +1,342 @@
+"""Tests of the zoo of trainings, its split, its mutations, and the counts of its table."""
+
+import io
+import random
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+pytest.importorskip("sklearn", reason="most data of the zoo are scikit-learn's")
+
+from zoo import FAULTS, MODELS, Case, cases_of
+from zoo.harm import Harm
+from zoo.mutations import MUTATIONS, mutations
+from zoo.outcome import Outcome
+from zoo.runs import Run, execute, titles
+from zoo.score import scores
+from zoo.split import HALVES, HELD_OUT, half_of
+from zoo.tables import case_table, false_alarm_table, missed_table
+from zoo.training import LossRecord, Training, build, fit
+
+ALL = [case for half in HALVES for case in cases_of(half, 1)]
+
+
+def cases() -> list[Any]:
+    """Returns all cases as parameters; of the faults on several models, all but the first are slow."""
+    params, names = [], set()
+    for case in ALL:
+        slow = case.kind == "fault" and case.name in names
+        names.add(case.name)
+        marks = [pytest.mark.slow] if slow else []
+        params.append(pytest.param(case, id=case.title, marks=marks))
+    return params
+
+
+def losses_of(case: Case, steps: int) -> list[float]:
+    record = LossRecord()
+    fit(build(case.make, 1), [record], steps)
+    return record.losses
+
+
+@pytest.mark.parametrize("case", cases())
+@pytest.mark.filterwarnings("ignore")
+def test_trains(case: Case) -> None:
+    losses = losses_of(case, 2)
+    assert len(losses) == 2
+
+
+def test_the_seed_decides() -> None:
+    case = Case("healthy", "mlp_dropout", MODELS["mlp_dropout"])
+    assert losses_of(case, 4) == losses_of(case, 4)
+
+
+class TestSplit:
+    """Each model is in one half, and both halves have all families and kinds of faults."""
+
+    def test_no_model_is_in_both(self) -> None:
+        tuning, held_out = (
+            {case.model.name for case in cases_of(half, 1)} for half in HALVES
+        )
+        assert not tuning & held_out
+        assert tuning | held_out == set(MODELS)
+
+    def test_names_are_models(self) -> None:
+        assert set(MODELS) > HELD_OUT
+
+    @pytest.mark.parametrize(
+        "family", sorted({each.family for each in MODELS.values()})
+    )
+    def test_is_balanced(self, family: str) -> None:
+        halves = [
+            half_of(each.name) for each in MODELS.values() if each.family == family
+        ]
+        assert abs(halves.count("tuning") - halves.count("held-out")) <= 1
+
+    def test_faults_are_in_both(self) -> None:
+        tuning, held_out = (
+            {case.name for case in FAULTS if case.half == half} for half in HALVES
+        )
+        assert tuning == held_out
+
+    def test_sizes(self) -> None:
+        assert len(MODELS) >= 40
+        assert len({case.name for case in FAULTS}) >= 30
+
+    def test_mutations_are_drawn_from_their_half(self) -> None:
+        for half in HALVES:
+            for seed in range(20):
+                assert {case.half for case in mutations(half, seed)} == {half}
+
+
+def parameters(training: Training) -> dict[str, torch.Tensor]:
+    return {name: param.detach() for name, param in training.module.named_parameters()}
+
+
+class TestMutations:
+    """A mutation changes what it says and nothing else."""
+
+    @staticmethod
+    def mutated(name: str, model: str) -> tuple[dict[str, Any], set[str], Case]:
+        mutate, rules, silent, _ = MUTATIONS[name]
+        sick = mutate(MODELS[model], random.Random(3))
+        places = frozenset(sick.places)
+        case = Case(
+            "mutation", name, MODELS[model], tuple(sick.breaks), rules, places, silent
+        )
+        before = parameters(build(MODELS[model].make, 1))
+        after = parameters(build(case.make, 1))
+        changed = {
+            each for each in before if not torch.equal(before[each], after[each])
+        }
+        return {key: (before[key], after[key]) for key in changed}, set(before), case
+
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [
+            ("weights_x30", "weight"),
+            ("weights_x_thirtieth", "weight"),
+            ("bias_minus_20", "bias"),
+        ],
+    )
+    def test_of_one_parameter(self, name: str, kind: str) -> None:
+        changed, _, case = self.mutated(name, "mlp_relu")
+        ((param, (before, after)),) = changed.items()
+        assert param.endswith(kind)
+        assert param.rpartition(".")[0] in case.places
+        expected = {
+            "weights_x30": before * 30,
+            "weights_x_thirtieth": before / 30,
+            "bias_minus_20": before - 20,
+        }
+        torch.testing.assert_close(after, expected[name])
+
+    def test_constant_layer(self) -> None:
+        changed, _, case = self.mutated("layer_constant", "mlp_relu")
+        layers = {param.rpartition(".")[0] for param in changed}
+        assert len(layers) == 1
+        assert layers < case.places
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            name
+            for name in MUTATIONS
+            if not name.startswith(("weights", "bias", "layer_c"))
+        ],
+    )
+    def test_leaves_the_parameters(self, name: str) -> None:
+        model = "mlp_dropout" if name == "layers_in_eval" else "mlp_relu"
+        changed, _, _ = self.mutated(name, model)
+        assert not changed
+
+    @pytest.mark.parametrize("model", ["mlp_relu", "mlp_tanh"])
+    def test_detached_layer_gets_no_gradient(self, model: str) -> None:
+        mutate, *_ = MUTATIONS["layer_detached"]
+        sick = mutate(MODELS[model], random.Random(0))
+        case = Case("mutation", "layer_detached", MODELS[model], tuple(sick.breaks))
+        training = build(case.make, 1)
+        fit(training, [], 2)
+        without = {
+            name
+            for name, param in training.module.named_parameters()
+            if param.grad is None
+        }
+        assert {name.rpartition(".")[0] for name in without} == set(sick.places)
+
+    @pytest.mark.parametrize("name", ["half_of_the_parameters", "rate_zero"])
+    def test_layer_that_does_not_move(self, name: str) -> None:
+        sick = MUTATIONS[name][0](MODELS["mlp_relu"], random.Random(0))
+        case = Case("mutation", name, MODELS["mlp_relu"], tuple(sick.breaks))
+        training = build(case.make, 1)
+        before = {key: value.clone() for key, value in parameters(training).items()}
+        fit(training, [], 2)
+        after = parameters(training)
+        still = {
+            key.rpartition(".")[0]
+            for key in before
+            if torch.equal(before[key], after[key])
+        }
+        assert still == set(sick.places) - {""}
+
+
+def finding(
+    rule: str, where: str, severity: str = "fail", step: int = 0
+) -> dict[str, Any]:
+    return {"rule": rule, "where": where, "severity": severity, "step": step} | {
+        "last_step": step,
+        "value": 2.0,
+        "limit": 1.0,
+        "message": f"{rule} at {where}",
+    }
+
+
+def outcome(
+    kind: str, verdict: str, *findings: dict[str, Any], **fields: Any
+) -> Outcome:
+    expected: dict[str, Any] = (
+        {"rules": ["dead_units"], "places": ["net.fc1"]} if kind != "healthy" else {}
+    )
+    return Outcome(
+        kind, "case", "model", 1, verdict, list(findings), **expected | fields
+    )
+
+
+class TestCounts:
+    """Counts of the table on reports made up here."""
+
+    def test_rule_and_place(self) -> None:
+        right = outcome("fault", "fail", finding("dead_units", "net.fc1.bias"))
+        assert (right.is_noticed, right.has_rule, right.has_place, right.has_both) == (
+            True,
+        ) * 4
+
+    def test_rule_and_place_in_two_findings(self) -> None:
+        apart = outcome(
+            "fault",
+            "fail",
+            finding("dead_units", "net.fc2"),
+            finding("symmetry", "net.fc1"),
+        )
+        assert apart.has_rule
+        assert apart.has_place
+        assert not apart.has_both
+
+    def test_names_that_begin_alike_are_no_place(self) -> None:
+        assert not outcome("fault", "fail", finding("dead_units", "net.fc11")).has_place
+
+    def test_whole_model_is_no_layer(self) -> None:
+        anywhere = outcome(
+            "fault", "fail", finding("dead_units", "net.fc2"), places=[""]
+        )
+        assert not anywhere.has_place
+        assert outcome(
+            "fault", "fail", finding("dead_units", ""), places=[""]
+        ).has_place
+
+    def test_notes_do_not_count(self) -> None:
+        note = outcome("fault", "ok", finding("dead_units", "net.fc1", "note"))
+        assert not note.has_rule
+        assert not note.is_noticed
+
+    def test_only_the_three_most_severe_count(self) -> None:
+        others = [finding("symmetry", f"net.fc{number}") for number in (2, 3, 4)]
+        last = finding("dead_units", "net.fc1")
+        assert outcome("fault", "fail", *others[:2], last).has_both
+        assert not outcome("fault", "fail", *others, last).has_rule
+
+    @pytest.mark.parametrize(
+        ("step", "where", "right"),
+        [(137, "net.fc1", True), (138, "net.fc1", False), (137, "net.fc2", False)],
+    )
+    def test_first_nan(self, step: int, where: str, right: bool) -> None:
+        later = finding("nonfinite", "net.fc1", step=150)
+        first = finding("nonfinite", where, step=step)
+        nan = outcome("fault", "fail", later, first, nan_steps=[137])
+        assert nan.has_first_nan is right
+
+    def test_totals(self) -> None:
+        outcomes = [
+            outcome("healthy", "ok"),
+            outcome("healthy", "warn", finding("dead_units", "a", "warn")),
+            outcome(
+                "healthy", "fail", finding("dead_units", "a"), finding("b", "a", "warn")
+            ),
+            outcome("healthy", "ok", finding("dead_units", "a", "note")),
+            outcome("fault", "fail", finding("dead_units", "net.fc1")),
+            outcome("fault", "warn", finding("symmetry", "net.fc1", "warn")),
+            outcome("fault", "ok"),
+            outcome("fault", "error", nan_steps=[1]),
+            outcome("mutation", "fail", finding("dead_units", "")),
+        ]
+        counts = {
+            name: (each.count, each.total) for name, each in scores(outcomes).items()
+        }
+        assert counts == {
+            "faults found": (2, 4),
+            "faults with the right rule": (1, 4),
+            "faults at the right place": (2, 4),
+            "faults with both in one finding": (1, 4),
+            "mutations found": (1, 1),
+            "mutations with the right rule": (1, 1),
+            "mutations at the right place": (0, 1),
+            "mutations with both in one finding": (0, 1),
+            "first NaN layer and step": (0, 1),
+            "healthy with a fail": (1, 4),
+            "healthy with a warn": (2, 4),
+            "runs that raised": (1, 9),
+        }
+
+    def test_tables_name_what_is_missed(self) -> None:
+        outcomes = [
+            outcome("healthy", "warn", finding("dead_units", "net.fc3", "warn")),
+            outcome("fault", "ok"),
+        ]
+        console = Console(width=200, file=io.StringIO(), record=True)
+        for table in (case_table, missed_table, false_alarm_table):
+            console.print(table(outcomes))
+        text = console.export_text()
+        assert "dead_units at net.fc3" in text
+        assert "case@model" in text
+
+
+class TestHarm:
+    """Kinds of harm, on losses made up here."""
+
+    SOUND = (2.0, *[1.0] * 60)
+
+    @pytest.mark.parametrize(
+        ("losses", "kind"),
+        [
+            ([2.0, *[1.0] * 60], "none"),
+            ([2.0, *[1.5] * 60], "end"),
+            ([9.0, *[1.0] * 60], "start"),
+            ([2.0, *[1.5] * 30, *[1.0] * 30], "way"),
+            ([2.0, float("nan")], "nan"),
+            ([2.0, *[-1.0] * 60], "improper"),
+        ],
+    )
+    def test_kind(self, losses: list[float], kind: str) -> None:
+        assert Harm("case", False, list(self.SOUND), losses).kind == kind
+
+    def test_silent(self) -> None:
+        assert Harm("case", True, list(self.SOUND), list(self.SOUND)).kind == "silent"
+
+
+def test_an_exception_is_a_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raises(*_: Any) -> Any:
+        raise RuntimeError("of the watcher")
+
+    monkeypatch.setattr("zoo.runs.WATCHERS", {"wrong": raises})
+    outcome = execute(Run("tuning", 1, "healthy/mlp_relu", "wrong", 1))
+    assert (outcome.verdict, outcome.error) == ("error", "RuntimeError: of the watcher")
+
+
+def test_titles_are_unique_and_chosen_by_text_or_pattern() -> None:
+    names = titles("tuning", 1, None)
+    assert len(set(names)) == len(names)
+    assert titles("tuning", 1, "healthy/mlp_relu") == ["healthy/mlp_relu"]
+    assert titles("tuning", 1, "healthy/mlp_*") == [
+        name for name in names if "healthy/mlp_" in name
+    ]
