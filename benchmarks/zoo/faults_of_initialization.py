@@ -163,7 +163,10 @@ def tanh_on_logits(model: Model) -> Sick:
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
-@fault("mlp_batchnorm resnet_zero_gamma vgg_batchnorm_dropout", "eval_mode", True)
+MODE = "eval_mode batchnorm"
+
+
+@fault("mlp_batchnorm resnet_zero_gamma vgg_batchnorm_dropout", MODE, True)
 def batchnorm_in_eval(model: Model) -> Sick:
     places = ["", "net.norm1", "net.norm2", "net.norm3", "net.norm4", "net.stem_norm"]
     blocks = [f"net.block{number}" for number in range(1, 4)]

@@ -1,5 +1,7 @@
 """Faults of the optimization and of the data."""
 
+from makemore_lightning import NamesDataModule
+
 from .breaks import detach, map_loss
 from .breaks_of_training import (
     argue,
@@ -16,6 +18,7 @@ from .breaks_of_training import (
 from .cases import Sick
 from .faults import fault
 from .models import Model
+from .training import Training
 
 
 def all_of(model: Model) -> list[str]:
@@ -99,11 +102,17 @@ def zero_grad_before_step(model: Model) -> Sick:
     return Sick([zero_grad("late")], all_of(model))
 
 
-@fault("resnet_zero_gamma mlp_batchnorm vgg_batchnorm_dropout", "batchnorm")
+def two_names(training: Training) -> None:
+    """Draws two rows of names a batch."""
+    training.batches = NamesDataModule(batch_size=2)
+
+
+@fault("mlp_batchnorm makemore_deep_batchnorm makemore_batchnorm", "batchnorm")
 def batchnorm_of_two_rows(model: Model) -> Sick:
-    norms = [f"net.norm{number}" for number in range(1, 5)]
-    blocks = [f"net.block{number}" for number in range(1, 4)]
-    return Sick([cut_batches(2)], ["", *norms, *blocks, "net.stem_norm"])
+    names = model.family == "makemore"
+    norms = [f"network.hidden.batchnorm{number}" for number in range(5)]
+    places = ["", "net.norm1", "net.norm2", "network.head_norm", *norms]
+    return Sick([two_names if names else cut_batches(2)], places)
 
 
 @fault("mlp_relu cnn_relu regression_diabetes mlp_kaiming class_weights", "input_scale")

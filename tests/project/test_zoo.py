@@ -116,26 +116,26 @@ class TestMutations:
         ("name", "kind"),
         [
             ("weights_x30", "weight"),
-            ("weights_x_thirtieth", "weight"),
+            ("weights_x_hundredth", "weight"),
             ("bias_minus_20", "bias"),
         ],
     )
     def test_of_one_parameter(self, name: str, kind: str) -> None:
-        changed, _, case = self.mutated(name, "mlp_relu")
+        changed, _, case = self.mutated(name, "mlp_leaky")
         ((param, (before, after)),) = changed.items()
         assert param.endswith(kind)
         assert param.rpartition(".")[0] in case.places
         expected = {
             "weights_x30": before * 30,
-            "weights_x_thirtieth": before / 30,
+            "weights_x_hundredth": before / 100,
             "bias_minus_20": before - 20,
         }
         torch.testing.assert_close(after, expected[name])
 
     def test_constant_layer(self) -> None:
-        changed, _, case = self.mutated("layer_constant", "mlp_relu")
+        changed, _, case = self.mutated("layers_constant", "mlp_relu")
         layers = {param.rpartition(".")[0] for param in changed}
-        assert len(layers) == 1
+        assert len(layers) == 2
         assert layers < case.places
 
     @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ class TestMutations:
         [
             name
             for name in MUTATIONS
-            if not name.startswith(("weights", "bias", "layer_c"))
+            if not name.startswith(("weights", "bias", "layers_c"))
         ],
     )
     def test_leaves_the_parameters(self, name: str) -> None:
