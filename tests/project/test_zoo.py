@@ -116,21 +116,26 @@ class TestMutations:
         ("name", "kind"),
         [
             ("weights_x30", "weight"),
-            ("weights_x_hundredth", "weight"),
             ("bias_minus_20", "bias"),
         ],
     )
     def test_of_one_parameter(self, name: str, kind: str) -> None:
-        changed, _, case = self.mutated(name, "mlp_leaky")
+        changed, _, case = self.mutated(name, "mlp_relu")
         ((param, (before, after)),) = changed.items()
         assert param.endswith(kind)
         assert param.rpartition(".")[0] in case.places
         expected = {
             "weights_x30": before * 30,
-            "weights_x_hundredth": before / 100,
             "bias_minus_20": before - 20,
         }
         torch.testing.assert_close(after, expected[name])
+
+    def test_all_weights(self) -> None:
+        changed, _, _ = self.mutated("all_weights_x_thirtieth", "mlp_kaiming")
+        layers = MODELS["mlp_kaiming"].hidden
+        assert set(changed) == {f"{layer}.weight" for layer in layers}
+        for before, after in changed.values():
+            torch.testing.assert_close(after, before / 30)
 
     def test_constant_layer(self) -> None:
         changed, _, case = self.mutated("layers_constant", "mlp_relu")
@@ -143,7 +148,7 @@ class TestMutations:
         [
             name
             for name in MUTATIONS
-            if not name.startswith(("weights", "bias", "layers_c"))
+            if not name.startswith(("weights", "all", "bias", "layers_c"))
         ],
     )
     def test_leaves_the_parameters(self, name: str) -> None:
