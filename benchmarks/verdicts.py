@@ -5,6 +5,7 @@
     python benchmarks/verdicts.py --smallest                a few cases and steps, to see that it works
     python benchmarks/verdicts.py --part held-out           the half that no threshold was chosen on
     python benchmarks/verdicts.py --harm                    losses of the faults beside those of the sound trainings
+    python benchmarks/verdicts.py --seeds 1 --with torchmortem,torchdiag        other packages on the same cases
 
 Needs scikit-learn, whose data sets most of the trainings learn (`pip install scikit-learn`).
 """
@@ -27,12 +28,14 @@ from zoo.split import HALVES
 from zoo.tables import (
     LEGEND,
     case_table,
+    comparison_table,
     false_alarm_table,
     healthy_table,
     missed_table,
     score_table,
 )
 from zoo.training import silence
+from zoo.watchers import OURS, PEERS, is_installed
 
 SMALLEST = "mlp_relu"
 """Text in the names of the cases of `--smallest`."""
@@ -50,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     add("--only", metavar="PATTERN", help="text in the names of cases, or a pattern")
     add("--smallest", action="store_true", help="one seed, few cases and steps")
     add("--harm", action="store_true", help="losses, sick and sound, without a watcher")
+    add("--with", metavar="NAMES", dest="peers", help=f"also {','.join(PEERS)}")
     add("--bare", action="store_true", help="also time the fits unwatched")
     add("--json", type=Path, metavar="FILE", help="also write the outcomes")
     add("--jobs", type=int, default=1, help="processes, of one thread each")
@@ -99,11 +103,24 @@ def tracked(
 
 def judge(console: Console, arguments: argparse.Namespace) -> None:
     """Runs the cases under HealthCheck, and prints and writes the outcomes."""
-    outcomes = tracked(execute, runs_of(arguments, "HealthCheck"), arguments.jobs)
+    outcomes = tracked(execute, runs_of(arguments, OURS), arguments.jobs)
     if arguments.json:
         rows = [outcome.to_dict() for outcome in outcomes]
         arguments.json.write_text(json.dumps(rows, indent=1))
     report(console, f"HealthCheck, {arguments.half} half", outcomes)
+
+
+def compare(console: Console, arguments: argparse.Namespace) -> None:
+    """Runs the same cases under HealthCheck and other packages, and prints the totals side by side."""
+    columns: dict[str, list[Outcome]] = {}
+    for watcher in (OURS, *arguments.peers.split(",")):
+        if watcher != OURS and not is_installed(watcher):
+            console.print(f"{watcher} is not installed: left out")
+            continue
+        runs = runs_of(arguments, watcher)
+        columns[watcher] = tracked(execute, runs, arguments.jobs)
+    console.print(comparison_table(columns))
+    console.print(LEGEND)
 
 
 def main() -> None:
@@ -114,6 +131,8 @@ def main() -> None:
         runs = runs_of(arguments, "")
         harms = tracked(harm_of, runs, arguments.jobs)
         console.print(harm_table([harm for harm in harms if harm is not None]))
+    elif arguments.peers:
+        compare(console, arguments)
     else:
         judge(console, arguments)
 

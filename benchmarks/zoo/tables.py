@@ -119,6 +119,17 @@ def described(finding: dict) -> str:
     return f"{finding['rule']}({finding['severity'][0]}) {place} @{finding['step']}{numbers}"
 
 
+def comparison_table(columns: dict[str, list[Outcome]]) -> Table:
+    """Returns the totals of several watchers, a column each."""
+    table = new_table("The same trainings under other packages", "", *columns)
+    counts = {watcher: scores(outcomes) for watcher, outcomes in columns.items()}
+    for name in next(iter(counts.values())):
+        table.add_row(name, *(str(score[name]) for score in counts.values()))
+    seconds = [sum(each.seconds for each in rows) for rows in columns.values()]
+    table.add_row("seconds", *(f"{number:.0f}" for number in seconds))
+    return table
+
+
 def score_table(title: str, outcomes: list[Outcome]) -> Table:
     """Returns the totals."""
     table = new_table(title, "", "runs")
