@@ -30,6 +30,10 @@ PEERS = ["ours, all four", "add_histogram (bolts)", "wandb.watch", "the lecture'
             ["layers x 2"],
         ),
         (
+            ["verdicts.py", "--smallest"],
+            ["dead_relu@mlp_relu", "Healthy trainings", "faults found"],
+        ),
+        (
             [
                 "overhead.py",
                 "--workloads=mlp",
