@@ -13,7 +13,7 @@ Needs scikit-learn, whose data sets most of the trainings learn (`pip install sc
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rich.console import Console
@@ -89,25 +89,31 @@ def report(console: Console, title: str, outcomes: list[Outcome]) -> None:
 
 def tracked(
     function: Callable[[Run], Result], runs: list[Run], jobs: int
-) -> list[Result]:
+) -> Iterable[Result]:
     """Runs all, with a progress bar in a terminal."""
-    progress = track(
+    return track(
         in_processes(function, runs, jobs),
         "trainings",
         len(runs),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
     )
-    return list(progress)
 
 
 def judge(console: Console, arguments: argparse.Namespace) -> None:
     """Runs the cases under HealthCheck, and prints and writes the outcomes."""
-    outcomes = tracked(execute, runs_of(arguments, OURS), arguments.jobs)
-    if arguments.json:
-        rows = [outcome.to_dict() for outcome in outcomes]
-        arguments.json.write_text(json.dumps(rows, indent=1))
+    outcomes = []
+    for outcome in tracked(execute, runs_of(arguments, OURS), arguments.jobs):
+        outcomes.append(outcome)
+        if arguments.json:  # after each, for whoever stops the program early
+            write(arguments.json, outcomes)
     report(console, f"HealthCheck, {arguments.half} half", outcomes)
+
+
+def write(path: Path, outcomes: list[Outcome]) -> None:
+    """Writes outcomes as JSON."""
+    rows = [outcome.to_dict() for outcome in outcomes]
+    path.write_text(json.dumps(rows, indent=1))
 
 
 def compare(console: Console, arguments: argparse.Namespace) -> None:
@@ -118,7 +124,7 @@ def compare(console: Console, arguments: argparse.Namespace) -> None:
             console.print(f"{watcher} is not installed: left out")
             continue
         runs = runs_of(arguments, watcher)
-        columns[watcher] = tracked(execute, runs, arguments.jobs)
+        columns[watcher] = list(tracked(execute, runs, arguments.jobs))
     console.print(comparison_table(columns))
     console.print(LEGEND)
 
