@@ -14,6 +14,7 @@ from zoo import FAULTS, MODELS, Case, cases_of
 from zoo.harm import Harm
 from zoo.mutations import MUTATIONS, mutations
 from zoo.outcome import Outcome
+from zoo.peers.peer import rule_of
 from zoo.runs import Run, execute, titles
 from zoo.score import scores
 from zoo.split import HALVES, HELD_OUT, half_of
@@ -304,6 +305,22 @@ class TestCounts:
         text = console.export_text()
         assert "dead_units at net.fc3" in text
         assert "case@model" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("Activation saturation in net.head", "saturation"),
+        ("Dead units in net.act2", "dead_units"),
+        ("Vanishing gradients detected", "gradient_scale"),
+        ("Stagnant weight norms", "loss_stalls"),
+        ("NaN or Inf detected", "nonfinite"),
+        ("Redundant bias before norm", "bias_before_norm"),
+        ("Even kernel size", "Even kernel size"),
+    ],
+)
+def test_words_of_other_packages(text: str, rule: str) -> None:
+    assert rule_of(text) == rule
 
 
 class TestHarm:
