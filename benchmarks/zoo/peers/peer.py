@@ -13,7 +13,7 @@ RULES = {
     "dead_units": ("dead", "zero grad", "inactive", "activation collapse"),
     "gradient_scale": ("vanish", "explod", "explosion", "gradient_flow", "gradient"),
     "loss_diverges": ("diverg", "spike", "instab"),
-    "loss_stalls": ("plateau", "stagnat", "stall"),
+    "loss_stalls": ("plateau", "stagna", "stall"),
     "update_high": ("update ratio too high", "large update", "excessive update"),
     "update_low": ("update ratio too low", "small update", "negligible update"),
     "input_scale": ("data range", "input", "data_anomaly"),
