@@ -23,6 +23,8 @@ def with_sigmoid(net: nn.Sequential) -> nn.Sequential:
 @model("generative", hidden=3)
 def autoencoder_sigmoid() -> Training:
     net = with_sigmoid(mlp([64, 64, 16, 64, 64]))
+    # With a ReLU up to 11 of the 16 units of the code are dead on all images.
+    net.act2 = nn.Tanh()
     return Training(Fit(net, F.mse_loss, adam(2e-3)), pixels())
 
 
