@@ -24,7 +24,14 @@ def with_sigmoid(net: nn.Sequential) -> nn.Sequential:
 def autoencoder_sigmoid() -> Training:
     net = with_sigmoid(mlp([64, 64, 16, 64, 64]))
     # With a ReLU up to 11 of the 16 units of the code are dead on all images.
-    net.act2 = nn.Tanh()
+    net.act2 = nn.LeakyReLU()
+    return Training(Fit(net, F.mse_loss, adam(2e-3)), pixels())
+
+
+@model("generative")
+def autoencoder_linear_code() -> Training:
+    net = with_sigmoid(mlp([64, 64, 16, 64, 64]))
+    net.act2 = nn.Identity()
     return Training(Fit(net, F.mse_loss, adam(2e-3)), pixels())
 
 
