@@ -495,10 +495,18 @@ class TestModels:
         assert tried(ManualOptimBoringModel()).initial_loss is not None
 
     def test_accumulation(self) -> None:
+        batches: list[int] = []
+
+        class Counting(Regression):
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+                batches.append(batch_idx)
+                return super().training_step(batch, batch_idx)
+
         diagnosis = tried(
-            Regression(tanh_net()), loader(), accumulate_grad_batches=2, steps=2
+            Counting(tanh_net()), loader(), accumulate_grad_batches=2, steps=2
         )
         assert diagnosis.report.steps == 2
+        assert batches == [0, 1, 2, 3]
 
     def test_an_iterable_dataset(self) -> None:
         class Stream(IterableDataset[Any]):
