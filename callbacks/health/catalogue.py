@@ -24,7 +24,8 @@ RULES: tuple[Rule, ...] = (
         "Scale the last layer's weights down at initialization, and set its bias to zero.",
         f"{LECTURE}; {CHECKER}",
         loss_rules.initial_loss,
-        {"ratio": Limits(1.5, 3.0)},
+        # A new head on the features of a frozen base begins less evenly.
+        {"ratio": Limits(1.5, 3.0), "on frozen layers": Limits(2.0, 3.0)},
     ),
     Rule(
         "loss_input",
@@ -64,7 +65,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "activation_scale",
-        "std of activations over depth, largest / smallest, at initialization",
+        "std of activations at initialization, and over depth, largest / smallest",
         "Activations that shrink or grow from layer to layer take the gradients with them.",
         "Initialize with the gain of the activation (torch.nn.init.kaiming_normal_), or add normalizations.",
         f"He et al., Delving deep into rectifiers (2015); {LECTURE}; {MEASURED}",
@@ -73,6 +74,7 @@ RULES: tuple[Rule, ...] = (
             "ratio": Limits(10, 1000),
             "blocks": Limits(100, 10_000),
             "factor": Limits(1.45),
+            "size": Limits(10, 100),
         },
     ),
     Rule(

@@ -10,6 +10,9 @@ from .observation import Fingerprint, Nonfinite, Observation
 WINDOW = 8
 """Due steps that a rule can look back on."""
 
+FIRST_LOSSES = 4
+"""Due steps whose losses show how much a batch differs from the next."""
+
 EARLY = 64
 """Steps in which a network finds its scale: updates are large at first in healthy trainings, too."""
 
@@ -24,6 +27,7 @@ class Course:
         first_step: First due step of the fit.
         expected_loss: Loss of an untrained model; None = inferred from the loss function.
         first_loss: Loss at the first due step; that of the run, also in a resumed one.
+        first_losses: Losses of the first due steps.
         lowest_loss: Lowest mean loss between two due steps.
         step_of_peak: Last step at which a learning rate was higher than ever before: the end of a warm-up.
         peak_rates: Highest learning rate of each parameter.
@@ -41,6 +45,7 @@ class Course:
     first_step: int = 0
     expected_loss: float | None = None
     first_loss: float | None = None
+    first_losses: tuple[float, ...] = ()
     lowest_loss: float | None = None
     step_of_peak: int = 0
     peak_rates: Mapping[str, float] = field(default_factory=dict)
@@ -77,6 +82,7 @@ class Course:
             "judged": self.judged,
             "first_step": self.first_step,
             "first_loss": self.first_loss,
+            "first_losses": list(self.first_losses),
             "lowest_loss": self.lowest_loss,
             "step_of_peak": self.step_of_peak,
             "peak_rates": dict(self.peak_rates),
@@ -99,6 +105,7 @@ class Course:
         values = dict(state)
         if values["nonfinite"] is not None:
             values["nonfinite"] = Nonfinite(**values["nonfinite"])
+        values["first_losses"] = tuple(values["first_losses"])
         values["moved"] = frozenset(values["moved"])
         values["began_constant"] = frozenset(values["began_constant"])
         values["first_fingerprints"] = {
@@ -159,6 +166,7 @@ def _with_loss(course: Course, observation: Observation) -> Course:
     return replace(
         course,
         first_loss=loss if course.first_loss is None else course.first_loss,
+        first_losses=(*course.first_losses, loss)[:FIRST_LOSSES],
         lowest_loss=lowest(loss, course.lowest_loss),
     )
 

@@ -95,10 +95,16 @@ def _lowest_zeros(name: str, window: Sequence[Observation]) -> float | None:
 
 def activation_scale(course: Course, rule: Rule) -> Iterator[Sighting]:
     """Judges the scale of activations over depth, at initialization."""
-    if course.judged == 1 and course.latest.step == 0:
-        yield from _scale_over_depth(
-            course, rule, lambda layer: layer.std, "activations"
-        )
+    if course.judged > 1 or course.latest.step > 0:
+        return
+    yield from _scale_over_depth(course, rule, lambda layer: layer.std, "activations")
+    for group in groups_of(course.latest):
+        for name, layer in group.items():
+            judged = rule.limits["size"].judge(layer.std or 0.0)
+            if judged is not None and not layer.is_block:
+                severity, limit = judged
+                message = f"The outputs have std {layer.std:.3g}, far from 1."
+                yield Sighting(name, severity, message, layer.std, limit)
 
 
 def gradient_scale(course: Course, rule: Rule) -> Iterator[Sighting]:

@@ -3,12 +3,15 @@
 import math
 from collections.abc import Iterator
 
-from .course import Course
+from .course import Course, median
 from .observation import LossFunction
 from .rule import Rule, Sighting
 
 TRIAL = 200
 """Steps at the full learning rate after which a loss should have fallen."""
+
+RECENT = 3
+"""Due steps of which the lowest loss is judged: a single batch can have a large one by chance."""
 
 PROGRESS = 0.05
 """Fraction of the loss that counts as progress."""
@@ -19,7 +22,9 @@ def initial_loss(course: Course, rule: Rule) -> Iterator[Sighting]:
     if course.judged > 1 or course.latest.step > 0:
         return
     for loss, expected, words in expectations(course):
-        judged = rule.limits["ratio"].judge(loss / expected)
+        has_frozen = any(not param.trains for param in course.latest.params.values())
+        limits = rule.limits["on frozen layers" if has_frozen else "ratio"]
+        judged = limits.judge(loss / expected)
         if judged is not None:
             severity, limit = judged
             message = (
@@ -95,14 +100,24 @@ def output_activation(course: Course, rule: Rule) -> Iterator[Sighting]:
 def loss_diverges(course: Course, rule: Rule) -> Iterator[Sighting]:
     """Judges whether the loss has risen above its beginning, or has lost most of what it had gained."""
     yield from _wrong_sign(course)
-    loss, first = course.latest.loss, course.first_loss
-    if loss is None or first is None or not _is_positive(course) or course.judged < 4:
+    losses = [each.loss for each in course.last(RECENT) if each.loss is not None]
+    first = beginning(course)
+    if len(losses) < RECENT or first is None or not _is_positive(course):
         return
+    loss = min(losses)
     judged = rule.limits["rise"].judge(loss / first)
     if judged is not None:
         severity, limit = judged
         message = f"The loss has risen to {loss:.3g}, {loss / first:.1f} times its first value, {first:.3g}."
         yield Sighting("", severity, message, loss, limit * first)
+
+
+def beginning(course: Course) -> float | None:
+    """Returns the first loss, or the median of the first ones where the first batch had a lower one by chance."""
+    middle = median(course.first_losses)
+    if middle is None or course.first_loss is None:
+        return None
+    return max(middle, course.first_loss)
 
 
 def _wrong_sign(course: Course) -> Iterator[Sighting]:
@@ -120,7 +135,7 @@ def _wrong_sign(course: Course) -> Iterator[Sighting]:
 
 def loss_stalls(course: Course, rule: Rule) -> Iterator[Sighting]:
     """Judges whether the loss has fallen since the learning rate reached its peak."""
-    start = course.first_loss
+    start = beginning(course)
     steps = course.latest.step - max(course.step_of_peak, course.first_step)
     if start is None or course.lowest_loss is None or steps < TRIAL:
         return

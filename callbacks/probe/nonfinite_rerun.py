@@ -151,7 +151,7 @@ class Rerun:
         module.manual_backward = lambda loss, *_, **__: self._judge(loss)
 
     def _judge(self, loss: Tensor) -> None:
-        """Looks for the origin in the forward pass of a loss, and in its backward pass."""
+        """Searches the forward pass of a loss for the origin, then its backward pass."""
         with no_modes():
             if count_nonfinite(loss.detach()):
                 self._origin = self._of_forward(self._forward.origin(loss), loss)

@@ -35,14 +35,14 @@ class Pending(NamedTuple):
 
 
 class NonfiniteWatch:
-    """Looks at the loss and the gradients of every step, and finds where NaN or infinities began.
+    """Checks the loss and the gradients of every step, and finds where NaN or infinities began.
 
     On the CPU both are read before the parameters move, so that the step can be run again as it was. On a device
     nothing waits: the answer comes some steps later, when parameters may be spoiled; then the step and the loss are
     told, and the batch or a parameter where these are not finite. Each rank watches for itself; nothing is sent to
     others.
 
-    While a gradient scaler is in use, only the loss is looked at: infinite gradients are how it finds its scale.
+    While a gradient scaler is in use, only the loss is checked: infinite gradients are how it finds its scale.
 
     Args:
         trainer: The Trainer.
@@ -69,13 +69,13 @@ class NonfiniteWatch:
         self._inputs = StepInputs(step, batch, batch_idx, state, counts)
 
     def before_backward(self, loss: Tensor) -> NonfiniteOrigin | None:
-        """Looks at a loss."""
+        """Checks a loss."""
         if self._is_over or self._inputs is None:
             return None
         return self._look([loss.detach()])
 
     def before_optimizer_step(self, optimizer: Optimizer) -> NonfiniteOrigin | None:
-        """Looks at the gradients of an optimizer's parameters."""
+        """Checks the gradients of an optimizer's parameters."""
         if self._is_over or self._inputs is None or self._has_scaler:
             return None
         gradients = [
@@ -89,7 +89,7 @@ class NonfiniteWatch:
         return self._look(largest_of(gradients))
 
     def end_batch(self) -> NonfiniteOrigin | None:
-        """Looks at the flags that have come from a device."""
+        """Checks the flags that have come from a device."""
         while self._pending and not self._is_over:
             oldest = self._pending[0]
             is_there = oldest.event is not None and oldest.event.query()

@@ -47,7 +47,11 @@ class TestFit:
 
     def test_summary_shows_the_layers_in_80_columns(self, trained: TrainedRun) -> None:
         lines = trained[1].out.splitlines()
-        layers = [line.split()[0] for line in lines if re.match("embedding|h", line)]
+        layers = [
+            line.split()[0]
+            for line in lines
+            if re.match("embedding|hidden|head ", line)
+        ]
         assert layers == ["embedding", "hidden.linear0", "hidden.tanh0", "head"]
         assert max(len(line) for line in lines[:6]) <= 80
 

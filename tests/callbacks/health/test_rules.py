@@ -77,6 +77,8 @@ SICK: list[tuple[str, str, dict[str, Any]]] = [
     ("activation_scale", "warn", {"layers": layers(4, 1 / 30)}),
     ("activation_scale", "fail", {"layers": layers(4, 3000)}),
     ("activation_scale", "warn", {"layers": layers(6, 1.5**5)}),
+    ("activation_scale", "fail", {"layers": {"act": relu(std=300.0)}}),
+    ("activation_scale", "warn", {"layers": {"act": relu(std=30.0)}}),
     ("gradient_scale", "warn", {"layers": layers(4, 30)}),
     ("gradient_scale", "warn", {"layers": layers(4, 50, is_in_block=True)}),
     ("gradient_scale", "fail", {"layers": layers(4, 1 / 300)}),
@@ -145,8 +147,8 @@ HEALTHY: dict[str, dict[str, Any]] = {
     "GELU's flat end": {"layers": {"act": tanh(kind="GELU", saturated=0.5)}},
     "few dead units": {"layers": {"act": relu(dead={4: np.array([1, 0, 0, 0]) > 0})}},
     "dead on few examples": {"layers": {"act": relu(dead=DEAD, examples=2)}},
-    "two layers of other scale": {"layers": layers(2, 100)},
-    "branches of blocks": {"layers": layers(6, 25, is_in_block=True)},
+    "two layers of other scale": {"layers": layers(2, 1 / 100)},
+    "branches of blocks": {"layers": layers(6, 1 / 25, is_in_block=True)},
     "a loss that is blind to a bias": {"params": still(axes=1, has_zero_gradient=True)},
     "residual blocks that grow": {"layers": layers(8, 20, is_block=True)},
     "large updates at first": {
@@ -184,6 +186,20 @@ HEALTHY: dict[str, dict[str, Any]] = {
     "a loss that begins low": {"losses": entropy(0.3)},
     "log-probabilities by hand": {
         "losses": entropy(is_normalized=False, mass=(0.99, 1.01))
+    },
+    "batches that differ": {
+        "loss": lambda step: 4.0 if step in (2, 64, 200) else 1.2 - step / 1000
+    },
+    "a first batch of little loss": {
+        "loss": lambda step: 0.4 if step == 0 else 1.3 - step / 1000
+    },
+    "a new head on a frozen base": {
+        "losses": entropy(4.0),
+        "params": params(trains=False),
+    },
+    "a residual stream of large scale": {
+        "layers": layers(4, 1.0)
+        | {"block": tanh(std=300.0, is_block=True, group="blocks")}
     },
     "policy gradient": {"loss": lambda step: math.sin(step)},
     "two losses by hand": {"loss": flat, "has_single_loss": False},
