@@ -18,14 +18,13 @@ RULES: tuple[Rule, ...] = (
         training_rules.nonfinite,
     ),
     Rule(
-        "initial_loss",
-        "loss of the first step / loss of knowing nothing (ln C over C classes)",
-        "The first steps only squash logits that are confidently wrong.",
-        "Scale the last layer's weights down at initialization, and set its bias to zero.",
-        f"{LECTURE}; {CHECKER}",
-        loss_rules.initial_loss,
-        # A new head on the features of a frozen base begins less evenly.
-        {"ratio": Limits(1.5, 3.0), "on frozen layers": Limits(2.0, 3.0)},
+        "input_scale",
+        "mean and std of the floating point input, in the first step",
+        "Inputs far from unit scale make the first layer's gradients far too large or small.",
+        "Standardize the inputs: subtract the mean and divide by the standard deviation of the training data.",
+        f"LeCun et al., Efficient backprop (1998); {MEASURED}",
+        training_rules.input_scale,
+        {"mean": Limits(10), "std": Limits(10), "low std": Limits(0.02, is_floor=True)},
     ),
     Rule(
         "loss_input",
@@ -42,6 +41,34 @@ RULES: tuple[Rule, ...] = (
         "Remove the activation after the last layer.",
         CHECKER,
         loss_rules.output_activation,
+    ),
+    Rule(
+        "linear_stack",
+        "weight layers that follow each other with nothing between",
+        "Two linear layers are one, with more parameters.",
+        "Add an activation between them, or remove one.",
+        "Goodfellow, Bengio and Courville, Deep Learning (2016), 6.3",
+        training_rules.linear_stack,
+    ),
+    Rule(
+        "symmetry",
+        "fraction of the rows of a weight's gradient that are equal",
+        "Units that begin alike stay alike: the layer is as good as one unit.",
+        "Draw the weights at random.",
+        f"Goodfellow, Bengio and Courville, Deep Learning (2016), 8.4; {MEASURED}",
+        parameter_rules.symmetry,
+        {"rows": Limits(0.5)},
+        hold=2,
+    ),
+    Rule(
+        "initial_loss",
+        "loss of the first step / loss of knowing nothing (ln C over C classes)",
+        "The first steps only squash logits that are confidently wrong.",
+        "Scale the last layer's weights down at initialization, and set its bias to zero.",
+        f"{LECTURE}; {CHECKER}",
+        loss_rules.initial_loss,
+        # A new head on the features of a frozen base begins less evenly.
+        {"ratio": Limits(1.5, 3.0), "on frozen layers": Limits(2.0, 3.0)},
     ),
     Rule(
         "saturation",
@@ -144,16 +171,6 @@ RULES: tuple[Rule, ...] = (
         hold=2,
     ),
     Rule(
-        "symmetry",
-        "fraction of the rows of a weight's gradient that are equal",
-        "Units that begin alike stay alike: the layer is as good as one unit.",
-        "Draw the weights at random.",
-        f"Goodfellow, Bengio and Courville, Deep Learning (2016), 8.4; {MEASURED}",
-        parameter_rules.symmetry,
-        {"rows": Limits(0.5)},
-        hold=2,
-    ),
-    Rule(
         "batchnorm",
         "mode of BatchNorm, and rows that it normalizes over",
         "BatchNorm normalizes by the statistics of the batch while it trains.",
@@ -171,23 +188,6 @@ RULES: tuple[Rule, ...] = (
         "PyTorch Lightning 2.2, which keeps the mode of modules",
         training_rules.eval_mode,
         hold=2,
-    ),
-    Rule(
-        "input_scale",
-        "mean and std of the floating point input, in the first step",
-        "Inputs far from unit scale make the first layer's gradients far too large or small.",
-        "Standardize the inputs: subtract the mean and divide by the standard deviation of the training data.",
-        f"LeCun et al., Efficient backprop (1998); {MEASURED}",
-        training_rules.input_scale,
-        {"mean": Limits(10), "std": Limits(10), "low std": Limits(0.02, is_floor=True)},
-    ),
-    Rule(
-        "linear_stack",
-        "weight layers that follow each other with nothing between",
-        "Two linear layers are one, with more parameters.",
-        "Add an activation between them, or remove one.",
-        "Goodfellow, Bengio and Courville, Deep Learning (2016), 6.3",
-        training_rules.linear_stack,
     ),
     Rule(
         "bias_before_norm",
@@ -261,5 +261,6 @@ RULES: tuple[Rule, ...] = (
         training_rules.frozen,
     ),
 )
+"""Findings of one step are listed in this order: causes before effects."""
 
 NAMES = tuple(rule.name for rule in RULES)

@@ -105,6 +105,7 @@ def activation_scale(course: Course, rule: Rule) -> Iterator[Sighting]:
                 severity, limit = judged
                 message = f"The outputs have std {layer.std:.3g}, far from 1."
                 yield Sighting(name, severity, message, layer.std, limit)
+                break  # those after it are large because it is
 
 
 def gradient_scale(course: Course, rule: Rule) -> Iterator[Sighting]:
