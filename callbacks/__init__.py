@@ -7,7 +7,7 @@ from .diagnosis import Diagnosis
 from .grad_stats import GradStats
 from .health.finding import Finding
 from .health.health_report import HealthReport
-from .health_check import HealthCheck
+from .health_check import HealthCheck, UnhealthyTraining
 from .measure.histogram import Histogram
 from .probe.selection import choose_layers, choose_params
 from .saturation_map import SaturationMap
@@ -23,6 +23,7 @@ __all__ = [
     "HealthReport",
     "Histogram",
     "SaturationMap",
+    "UnhealthyTraining",
     "UpdateRatio",
     "choose_layers",
     "choose_params",
