@@ -121,7 +121,7 @@ RULES: tuple[Rule, ...] = (
         "Lower the learning rate, by a factor of 10 to begin with.",
         f"{LECTURE}; {MEASURED}",
         parameter_rules.update_high,
-        {"early": Limits(None, -1.0), "later": Limits(-1.5, -0.75)},
+        {"early": Limits(-1.0, -0.75), "later": Limits(-1.5, -0.75)},
         hold=2,
     ),
     Rule(

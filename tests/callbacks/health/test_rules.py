@@ -83,6 +83,11 @@ SICK: list[tuple[str, str, dict[str, Any]]] = [
     ("gradient_scale", "warn", {"layers": layers(4, 50, is_in_block=True)}),
     ("gradient_scale", "fail", {"layers": layers(4, 1 / 300)}),
     ("update_high", "fail", {"params": all_params(update_ratio=-0.5)}),
+    (
+        "update_high",
+        "warn",
+        {"params": rates(lambda step: 0.1, lambda step: -0.9 if step < 64 else -3)},
+    ),
     ("update_high", "warn", {"params": all_params(update_ratio=-1.2)}),
     ("update_low", "warn", {"params": all_params(update_ratio=-5.5)}),
     ("update_low", "warn", {"params": params(update_ratio=-4.6)}),
@@ -144,6 +149,16 @@ HEALTHY: dict[str, dict[str, Any]] = {
     "an output's sigmoid": {"layers": {"act": tanh(saturated=0.9, is_output=True)}},
     "a gate": {"layers": {"act": tanh(saturated=0.9, is_gate=True)}},
     "ReLU's zeros": {"layers": {"act": relu(saturated=0.85)}},
+    "ReLU6's ends": {"layers": {"act": relu(kind="Hardtanh", saturated=0.85)}},
+    "a loss that is large later": {
+        "losses": lambda step: entropy(27.0 if step > 0 else 2.3)
+    },
+    "batches that differ twice in a row": {
+        "loss": lambda step: 4.0 if step in (32, 64) else 1.2 - step / 1000
+    },
+    "a loss that begins above zero": {
+        "loss": lambda step: 1.0 if step == 0 else 2 * math.sin(step)
+    },
     "GELU's flat end": {"layers": {"act": tanh(kind="GELU", saturated=0.5)}},
     "few dead units": {"layers": {"act": relu(dead={4: np.array([1, 0, 0, 0]) > 0})}},
     "dead on few examples": {"layers": {"act": relu(dead=DEAD, examples=2)}},
@@ -163,7 +178,7 @@ HEALTHY: dict[str, dict[str, Any]] = {
     },
     "decay to zero": {
         "params": rates(
-            lambda step: 0.1 * 10 ** (-step / 60), lambda step: -2.8 - step / 60
+            lambda step: 0.1 * 10 ** (-step / 180), lambda step: -3.3 - step / 180
         )
     },
     "one odd layer of an embedding": {
