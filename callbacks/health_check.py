@@ -7,10 +7,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ._fit import Fit
-from ._health_observation import Facts, HealthRequests, observe_step
 from ._instrument import Instrument, Number
 from ._lightning import LightningModule, Trainer
-from ._mean_loss import MeanLoss
 from ._messages import InstrumentError
 from ._progress_bar import ProgressBarWord
 from .health.catalogue import NAMES
@@ -18,6 +16,9 @@ from .health.health_report import HealthReport
 from .health.judge import Judge
 from .health.observation import Nonfinite
 from .health.terminal import print_report
+from .observation.health_requests import HealthRequests
+from .observation.mean_loss import MeanLoss
+from .observation.observe_step import Facts, observe_step
 from .probe.measurements import Measurements
 from .probe.nonfinite_origin import NonfiniteOrigin
 from .probe.nonfinite_watch import NonfiniteWatch

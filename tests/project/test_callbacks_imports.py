@@ -15,25 +15,22 @@ EACH_FILE = pytest.mark.parametrize(
     "path", FILES, ids=lambda path: str(path.relative_to(CALLBACKS))
 )
 
-FOLDERS = ("health", "measure", "probe", "report", "trial")
+FOLDERS = ("health", "measure", "observation", "probe", "report", "trial")
 MESSAGES = {"_messages", "_lightning"}
 SHARED = {"_instrument", "_fit", *MESSAGES, *FOLDERS}
-HEALTH = {"_health_observation", "_mean_loss", "_progress_bar"}
-"""Private files of HealthCheck."""
 
 ALLOWED: dict[str, set[str]] = {
     "health": set(),
     "measure": set(),
+    "observation": {"health", "measure", "probe"},
     "probe": {"measure", *MESSAGES},
     "report": {"measure", *MESSAGES},
     "trial": {"_instrument", "measure", "probe", "report", *MESSAGES},
     "_lightning": set(),
     "_messages": {"_lightning"},
     "_fit": {"measure", "probe", "report", *MESSAGES},
-    "_health_observation": {"health", "measure", "probe"},
-    "_mean_loss": {"measure", "probe"},
     "_progress_bar": set(),
-    "health_check": {*SHARED, *HEALTH},
+    "health_check": {*SHARED, "_progress_bar"},
     "diagnose": {*SHARED, "diagnosis", "health_check"},
     "_instrument": {"_fit", "measure", "probe", "report", *MESSAGES},
 }
@@ -42,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
 PACKAGES: dict[str, set[str]] = {
     "health": {"numpy", "rich"},
     "measure": {"torch", "numpy"},
+    "observation": {"torch"},
     "probe": {"torch", "numpy"},
     "report": {
         "torch",

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from .measure.placement import is_readable
-from .probe.context import FitContext
+from ..measure.placement import is_readable
+from ..probe.context import FitContext
 
 
 class MeanLoss:

@@ -1,0 +1,1 @@
+"""Observations for the rules of HealthCheck, made of the probe's measurements and facts of the model."""

@@ -1,0 +1,135 @@
+"""Observation of a due step for the rules of HealthCheck."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch.optim import Optimizer
+
+from ..health.observation import (
+    Input,
+    LossFunction,
+    Nonfinite,
+    Observation,
+)
+from ..measure.statistic import MomentsOf
+from ..probe.measurements import BACKWARD, Measurements
+from ..probe.request import Quantity
+from ..probe.selection import class_name
+from ..probe.structure import Structure
+from .health_requests import HealthRequests
+from .observed_layers import layers_of
+from .observed_model import compare_params, modules_in_eval_mode, stacked_of
+from .observed_params import params_of
+
+MOMENTS = MomentsOf()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Facts of a step that are not measured.
+
+    Attributes:
+        past_losses: Number of losses since the last due step, before this one.
+        optimizers: Optimizers of the fit.
+        has_single_loss: Whether optimization is automatic.
+        clip: Largest gradient norm that the Trainer lets through; None without clipping by norm.
+    """
+
+    past_losses: int
+    optimizers: Sequence[Optimizer]
+    has_single_loss: bool
+    clip: float | None
+
+
+def observe_step(
+    measurements: Measurements, requests: HealthRequests, facts: Facts, is_first: bool
+) -> Observation:
+    """Returns what the rules read of a due step."""
+    model = measurements.plan.model
+    structure = measurements.structure or Structure()
+    norms = measurements.of(requests.weight_grads).values()
+    unoptimized, foreign = compare_params(model.params, facts.optimizers)
+    place = first_nonfinite(measurements)
+    return Observation(
+        measurements.step,
+        mean_loss(measurements, facts),
+        layers_of(measurements, requests, structure, len(facts.optimizers)),
+        params_of(measurements, requests),
+        inputs_of(measurements, requests) if is_first else {},
+        losses_of(measurements, structure) if is_first else (),
+        stacked_of(structure, model.layers) if is_first else (),
+        structure.biases_before_norms if is_first else (),
+        tuple(type(optimizer).__name__ for optimizer in facts.optimizers),
+        unoptimized,
+        foreign,
+        modules_in_eval_mode(model.root, model.layers),
+        dict(structure.normalized_rows),
+        sum(each.norm**2 for each in norms) ** 0.5 if norms else None,
+        facts.clip,
+        measurements.scaled,
+        measurements.was_skipped,
+        place,
+        facts.has_single_loss,
+    )
+
+
+def mean_loss(measurements: Measurements, facts: Facts) -> float | None:
+    """Returns the mean loss since the last due step; None where there is no single loss, or it is not finite."""
+    loss = measurements.get(Quantity.LOSS, "", MOMENTS)
+    past = measurements.get(Quantity.PAST_LOSS, "", MOMENTS)
+    if not facts.has_single_loss or loss is None or not loss.count:
+        return None
+    if past is None or not past.count:
+        return loss.mean
+    return (past.mean * facts.past_losses + loss.mean) / (facts.past_losses + 1)
+
+
+def inputs_of(measurements: Measurements, requests: HealthRequests) -> dict[str, Input]:
+    """Returns the floating point input of the first layer, if the first layer takes one."""
+    inputs = {}
+    for name, moments in measurements.of(requests.inputs).items():
+        layer = measurements.plan.model.layers.get(name)
+        is_norm = layer is not None and "Norm" in class_name(layer)
+        if moments.count:
+            inputs[name] = Input(moments.mean, moments.std, is_norm)
+    return inputs
+
+
+def losses_of(
+    measurements: Measurements, structure: Structure
+) -> tuple[LossFunction, ...]:
+    """Returns the loss functions with what was measured of them."""
+    losses = []
+    for term in structure.terms:
+        value = measurements.get(Quantity.LOSS_TERM, f"value of {term.name}", MOMENTS)
+        mass = measurements.get(Quantity.LOSS_TERM, f"mass of {term.name}", MOMENTS)
+        losses.append(
+            LossFunction(
+                term.name,
+                term.classes,
+                term.activation,
+                term.is_normalized,
+                value.mean if value is not None and value.count else None,
+                (mass.low, mass.high) if mass is not None and mass.count else None,
+            )
+        )
+    return tuple(losses)
+
+
+def first_nonfinite(measurements: Measurements) -> Nonfinite | None:
+    """Returns the first place with NaN or infinities; None without any but those that a scaler looks for."""
+    for key, count in measurements.nonfinite():
+        is_gradient = key.quantity in (*BACKWARD, Quantity.LOSS)
+        if key.quantity in DERIVED or (measurements.scaled and is_gradient):
+            continue
+        place = key.quantity.of(key.name)
+        message = f"NaN or Inf in step {measurements.step}, first in the {place}: {count} values."
+        return Nonfinite(key.name, message, count)
+    return None
+
+
+DERIVED = (
+    *(Quantity.LOSS_TERM, Quantity.ROWS, Quantity.LEFTOVER),
+    *(Quantity.COPIES, Quantity.SCALE, Quantity.PAST_LOSS),
+)
+"""Quantities that are computed of others."""

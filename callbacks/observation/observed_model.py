@@ -1,0 +1,57 @@
+"""Facts of a model and its optimizers that are not measured."""
+
+from collections.abc import Iterable, Mapping
+
+from torch import nn
+from torch.optim import Optimizer
+
+from ..probe.selection import class_name, unwrapped
+from ..probe.structure import Structure
+
+
+def stacked_of(
+    structure: Structure, layers: Mapping[str, nn.Module]
+) -> tuple[tuple[str, str], ...]:
+    """Returns the pairs of linear or convolutional layers with nothing between; the input of an LSTM is none."""
+
+    def is_linear(weight: str) -> bool:
+        layer = layers.get(weight.rpartition(".")[0])
+        return isinstance(layer, nn.Linear | nn.modules.conv._ConvNd)
+
+    return tuple(pair for pair in structure.stacked if all(map(is_linear, pair)))
+
+
+def compare_params(
+    params: Mapping[str, nn.Parameter], optimizers: Iterable[Optimizer]
+) -> tuple[tuple[str, ...], int]:
+    """Returns the trainable parameters that no optimizer has, and the number that are none of the model's."""
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    optimized = {id(param) for group in groups for param in group["params"]}
+    known = {id(param): name for name, param in params.items()}
+    missing = [
+        name
+        for name, param in params.items()
+        if param.requires_grad and id(param) not in optimized
+    ]
+    return tuple(missing), len(optimized - known.keys())
+
+
+def modules_in_eval_mode(
+    root: nn.Module, layers: Mapping[str, nn.Module]
+) -> dict[str, str]:
+    """Returns dropout and BatchNorm that are in eval mode though what they belong to trains, by class name."""
+    modules = {}
+    for name, layer in layers.items():
+        inner = unwrapped(layer)
+        if inner.training:
+            continue
+        if isinstance(inner, nn.modules.batchnorm._BatchNorm):
+            trains = any(param.requires_grad for param in inner.parameters())
+        elif isinstance(inner, nn.modules.dropout._DropoutNd) and inner.p > 0:
+            parent = layers.get(name.rpartition(".")[0], root)
+            trains = any(param.requires_grad for param in parent.parameters())
+        else:
+            trains = False
+        if trains:
+            modules[name] = class_name(layer)
+    return modules
