@@ -21,6 +21,7 @@ from callbacks import (
     choose_layers,
     choose_params,
 )
+from callbacks.diagnose import SilentHealthCheck as HealthCheck
 
 
 class Peer(Callback):
@@ -124,6 +125,11 @@ WAYS: dict[str, Callable[[], list[Callback]]] = {
     "ours, all four": ours(*ALL),
     "ours, not due": lambda: [
         kind(every_n_steps=10**9, dense_start=False, figures=False) for kind in ALL
+    ],
+    "ours, and HealthCheck": ours(*ALL, HealthCheck),
+    "HealthCheck": ours(HealthCheck),
+    "HealthCheck, not due": lambda: [
+        HealthCheck(every_n_steps=10**9, dense_start=False, figures=False)
     ],
     "ActivationHistogram": ours(ActivationHistogram),
     "GradStats": ours(GradStats),
