@@ -249,5 +249,7 @@ def test_an_observation_that_raises(step: int) -> None:
     )
     expect_no_hooks(module)
     last = None if step == 0 else step - 1
-    assert [instrument.latest_step for instrument in instruments] == [last] * len(ALL)  # type: ignore[attr-defined]
+    assert [instrument.latest_step for instrument in instruments] == [last] * len(
+        instruments
+    )  # type: ignore[attr-defined]
     fit(lambda: Regression(tanh_net()), every_step(figures=False))

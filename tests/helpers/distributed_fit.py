@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fits import QUIET, Recorder, Regression, every_step, loader
+from fits import ALL, QUIET, Recorder, Regression, every_step, loader
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
@@ -138,7 +138,7 @@ def main(folder: str, devices: str, strategy: str, variant: str = "") -> None:
         max_epochs=2,
         use_distributed_sampler=False,
         callbacks=[
-            *every_step(figures=False, layers=layers),
+            *every_step(ALL, figures=False, layers=layers),
             WritesRecords(Path(folder)),
             *([Drifts()] if variant == "drift" else []),
         ],

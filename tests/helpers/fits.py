@@ -27,7 +27,10 @@ from callbacks import (
     UpdateRatio,
 )
 
-ALL = (ActivationHistogram, GradStats, UpdateRatio, SaturationMap, HealthCheck)
+FOUR = (ActivationHistogram, GradStats, UpdateRatio, SaturationMap)
+"""Instruments whose numbers are compared with a plain loop."""
+
+ALL = (*FOUR, HealthCheck)
 ARGUMENTS: dict[type[Callback], set[str]] = {
     ActivationHistogram: {"layers"},
     GradStats: {"layers", "params"},
@@ -130,10 +133,10 @@ def fit(
     return trainer, module
 
 
-def every_step(**options: Any) -> list[Any]:
-    """Returns all instruments, due at every step; `layers` and `params` go to those that have a use for them."""
+def every_step(kinds: Sequence[Any] = FOUR, **options: Any) -> list[Any]:
+    """Returns instruments, due at every step; `layers` and `params` go to those that have a use for them."""
     instruments: list[Any] = []
-    for kind in ALL:
+    for kind in kinds:
         unused = {"layers", "params"} - ARGUMENTS[kind]
         arguments = {
             name: value for name, value in options.items() if name not in unused

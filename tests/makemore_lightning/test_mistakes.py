@@ -55,7 +55,7 @@ def assert_one_line(folder: Path, message: str, *arguments: str) -> Result:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "one of {fit,validate,test,predict}"),
+        ([], "one of {fit,validate,test,predict,diagnose}"),
         (["fti"], "invalid choice: 'fti'"),
         (["fit"], "fit needs a lesson, such as --config configs/kaiming.yaml"),
         (["fit", "--trainer.max_steps=5"], "batchnorm, deep, deep_batchnorm, kaiming"),

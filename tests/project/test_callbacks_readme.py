@@ -40,7 +40,7 @@ def test_lists_every_argument_with_its_default() -> None:
 def test_lists_every_tag() -> None:
     cells = " ".join(first_cells("What is written"))
     listed = {tag.split("/")[0] for tag in re.findall(r"`([\w/{}. ]+)`", cells)}
-    instruments = every_step()
+    instruments = every_step(ALL)
     fit(lambda: Regression(tanh_net()), instruments, max_steps=2)
     written = {"nonfinite"}
     for instrument in instruments:
