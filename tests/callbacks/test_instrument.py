@@ -98,7 +98,7 @@ class TestLatest:
             fit(lambda: Regression(tanh_net()), [*instruments, recorder])
             return as_lists(recorder.records[kind.__name__])
 
-        assert records(*every_step()) == records(kind(every_n_steps=1))
+        assert records(*every_step(ALL)) == records(kind(every_n_steps=1))
 
     @EACH
     def test_a_second_fit_begins_anew(self, kind: Any) -> None:
