@@ -9,7 +9,7 @@ from ._messages import warn
 from .probe.length import last_step, step_of
 from .probe.measurements import Measurements
 from .probe.probe import Probe
-from .probe.request import Quantity, Request
+from .probe.request import Request
 from .probe.schedule import Schedule
 from .report.event_points import select_pictures
 from .report.plots import Plot
@@ -18,14 +18,6 @@ from .report.reporter import Reporter
 
 FITS: WeakKeyDictionary[Trainer, "Fit"] = WeakKeyDictionary()
 """The fit that each Trainer is in: its instruments share one."""
-
-GRADIENTS = (
-    Quantity.LOSS,
-    Quantity.ACTIVATION_GRAD,
-    Quantity.WEIGHT_GRAD,
-    Quantity.STEP_GRAD,
-)
-"""Quantities whose infinities are how a gradient scaler finds its scale."""
 
 
 class Subscriber(Protocol):
@@ -218,11 +210,10 @@ class Fit:
         """Warns once a fit, of the place where NaN or Inf began."""
         if self._told_of_nonfinite or not self._is_writer:
             return
-        for key, count in measurements.nonfinite():
-            if not (measurements.scaled and key.quantity in GRADIENTS):
-                place = f"{key.quantity.of(key.name)} ({count} of its values)"
-                warn(
-                    f"Training diagnostics: NaN or Inf in step {measurements.step}, first in the {place}."
-                )
-                self._told_of_nonfinite = True
-                return
+        first = measurements.first_nonfinite()
+        if first is not None:
+            key, count = first
+            place = f"{key.quantity.of(key.name)} ({count} of its values)"
+            self.tell_of_nonfinite(
+                f"NaN or Inf in step {measurements.step}, first in the {place}."
+            )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .health.finding import Finding
-from .health.health_report import HealthReport, Verdict
+from .health.health_report import HealthReport, Verdict, escaped
 from .report.plots import compact, percent
 from .trial.layer_row import LayerRow, finite_or_none
 from .trial.text_table import colored, paragraph, terminal_width, text_table
@@ -97,7 +97,7 @@ class Diagnosis:
     def to_markdown(self) -> str:
         """Returns the report, the losses, and a table of the layers."""
         rows = [HEADER, ("---",) * len(HEADER), *map(cells_of, self.rows)]
-        table = [f"| {' | '.join(map(_escaped, row))} |" for row in rows]
+        table = [f"| {' | '.join(map(escaped, row))} |" for row in rows]
         parts = [self.report.to_markdown().rstrip(), self._losses(), "\n".join(table)]
         return "\n\n".join(parts) + "\n"
 
@@ -235,7 +235,3 @@ def _finite(values: Sequence[float | None]) -> list[float]:
 def _spread(values: Sequence[float | None]) -> str:
     positive = [value for value in _finite(values) if value]
     return compact(max(positive) / min(positive)) if positive else ""
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace("|", "\\|")

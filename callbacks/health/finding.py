@@ -43,11 +43,13 @@ class Finding:
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields; JSON has no NaN and no infinities, which become None."""
         fields = asdict(self)
-        for name in ("value", "limit"):
-            number = fields[name]
-            if number is not None and not math.isfinite(number):
-                fields[name] = None
-        return fields
+        return {name: finite_or_none(value) for name, value in fields.items()}
+
+
+def finite_or_none(value: Any) -> Any:
+    """Returns None of NaN and infinities, which JSON has not; anything else as it is."""
+    is_number = isinstance(value, float)
+    return None if is_number and not math.isfinite(value) else value
 
 
 def by_severity(finding: Finding) -> tuple[int, int]:

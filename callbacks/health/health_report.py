@@ -72,7 +72,7 @@ class HealthReport:
             f"| {' | '.join(COLUMNS)} |",
             "|" + " --- |" * len(COLUMNS),
             *(
-                f"| {' | '.join(map(_escaped, row_of(each)))} |"
+                f"| {' | '.join(map(escaped, row_of(each)))} |"
                 for each in self.findings
             ),
         ]
@@ -92,5 +92,6 @@ def row_of(finding: Finding) -> tuple[str, ...]:
     )
 
 
-def _escaped(cell: str) -> str:
+def escaped(cell: str) -> str:
+    """Returns text for a cell of a Markdown table."""
     return cell.replace("|", "\\|").replace("\n", " ")

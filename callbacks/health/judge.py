@@ -1,6 +1,5 @@
 """Judge: applies the rules to each due step, and turns what holds into findings."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -8,10 +7,10 @@ from typing import Any
 
 from .catalogue import RULES
 from .course import Course, advance
-from .finding import SEVERITIES, Finding, by_severity
+from .finding import SEVERITIES, Finding, by_severity, finite_or_none
 from .health_report import HealthReport
 from .observation import Nonfinite, Observation
-from .rule import Rule, Sighting
+from .rule import Rule, Violation
 
 Place = tuple[str, str]
 """Rule and name of a layer or parameter."""
@@ -60,12 +59,12 @@ class Judge:
         self.course = advance(self.course, observation)
         counts = dict.fromkeys(self.counts, 0)
         for rule in self._rules:
-            sightings = [
-                sighting
-                for sighting in rule.find(self.course, rule)
-                if not self._is_ignored(rule, sighting)
+            violations = [
+                violation
+                for violation in rule.find(self.course, rule)
+                if not self._is_ignored(rule, violation)
             ]
-            number = self._note(rule, sightings, observation.step)
+            number = self._note(rule, violations, observation.step)
             if number:
                 counts[rule.name] = number
         self.counts = counts
@@ -76,25 +75,27 @@ class Judge:
             return
         self.course = replace(self.course, nonfinite=began)
         rule = next(rule for rule in self._rules if rule.name == "nonfinite")
-        sighting = Sighting(began.where, "fail", began.message, float(began.count), 0.0)
-        if not self._is_ignored(rule, sighting):
-            finding = self._finding(rule, sighting, step, step)
+        violation = Violation(
+            began.where, "fail", began.message, float(began.count), 0.0
+        )
+        if not self._is_ignored(rule, violation):
+            finding = self._finding(rule, violation, step, step)
             self._findings[rule.name, began.where] = finding
             self.counts[rule.name] = max(1, self.counts.get(rule.name, 0))
 
-    def _note(self, rule: Rule, sightings: Iterable[Sighting], step: int) -> int:
+    def _note(self, rule: Rule, violations: Iterable[Violation], step: int) -> int:
         """Counts the places at which a rule is broken for long enough, and updates their findings."""
         broken: set[Place] = set()
         number = 0
-        for sighting in sightings:
-            place = rule.name, sighting.where
+        for violation in violations:
+            place = rule.name, violation.where
             broken.add(place)
             pending = self._pending.setdefault(place, Pending(step))
             pending.times += 1
-            hold = 1 if sighting.is_certain else rule.hold
+            hold = 1 if violation.is_certain else rule.hold
             if place in self._findings or pending.times >= hold:
                 self._findings[place] = self._finding(
-                    rule, sighting, pending.step, step
+                    rule, violation, pending.step, step
                 )
                 number += 1
         for place in [place for place in self._pending if place[0] == rule.name]:
@@ -103,10 +104,10 @@ class Judge:
         return number
 
     def _finding(
-        self, rule: Rule, sighting: Sighting, first: int, last: int
+        self, rule: Rule, violation: Violation, first: int, last: int
     ) -> Finding:
-        earlier = self._findings.get((rule.name, sighting.where))
-        severity = sighting.severity
+        earlier = self._findings.get((rule.name, violation.where))
+        severity = violation.severity
         if earlier is not None:
             first = earlier.step
             if SEVERITIES.index(earlier.severity) > SEVERITIES.index(severity):
@@ -114,20 +115,20 @@ class Judge:
         return Finding(
             rule.name,
             severity,
-            sighting.where,
+            violation.where,
             first,
             last,
-            finite(sighting.value),
-            finite(sighting.limit),
-            sighting.message,
-            sighting.remedy or rule.remedy,
+            finite_or_none(violation.value),
+            finite_or_none(violation.limit),
+            violation.message,
+            violation.remedy or rule.remedy,
         )
 
-    def _is_ignored(self, rule: Rule, sighting: Sighting) -> bool:
+    def _is_ignored(self, rule: Rule, violation: Violation) -> bool:
         for entry in self._ignore:
             name, _, pattern = entry.partition(":")
             if name == rule.name and (
-                not pattern or fnmatchcase(sighting.where, pattern)
+                not pattern or fnmatchcase(violation.where, pattern)
             ):
                 return True
         return False
@@ -143,8 +144,3 @@ class Judge:
         findings = [Finding(**fields) for fields in state["findings"]]
         self._findings = {(each.rule, each.where): each for each in findings}
         self.counts = dict.fromkeys((each.rule for each in findings), 0)
-
-
-def finite(number: float | None) -> float | None:
-    """Returns a number; None of NaN and infinities."""
-    return None if number is None or not math.isfinite(number) else float(number)

@@ -9,7 +9,7 @@ import numpy as np
 from .course import Course
 from .finding import Severity
 from .observation import Layer, Observation
-from .rule import Rule, Sighting
+from .rule import Rule, Violation
 
 TWO_ENDED = ("Tanh", "Sigmoid", "Softsign", "Hardtanh", "Hardsigmoid")
 """Activations that are flat at both ends, so that flat values let no gradient through."""
@@ -32,7 +32,7 @@ def is_inside(layer: Layer) -> bool:
     return not (layer.is_output or layer.is_gate or layer.is_block)
 
 
-def saturation(course: Course, rule: Rule) -> Iterator[Sighting]:
+def saturation(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges the fraction of saturated values of activations with two flat ends."""
     for name, layer in course.latest.layers.items():
         if layer.saturated is None or layer.is_switched or layer.kind not in TWO_ENDED:
@@ -41,10 +41,10 @@ def saturation(course: Course, rule: Rule) -> Iterator[Sighting]:
         if is_inside(layer) and judged is not None:
             severity, limit = judged
             message = f"{layer.saturated:.0%} of the outputs are saturated, which lets (almost) no gradient through."
-            yield Sighting(name, severity, message, layer.saturated, limit)
+            yield Violation(name, severity, message, layer.saturated, limit)
 
 
-def dead_units(course: Course, rule: Rule) -> Iterator[Sighting]:
+def dead_units(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges the units that are flat on every example of several due steps, and layers of zeros."""
     window = course.last(OBSERVATIONS)
     if len(window) < OBSERVATIONS:
@@ -57,14 +57,14 @@ def dead_units(course: Course, rule: Rule) -> Iterator[Sighting]:
         if judged is not None and dead is not None:
             severity, limit = judged
             message = f"{dead:.0%} of the units have been flat on every example of the last {len(window)} due steps."
-            yield Sighting(name, severity, message, dead, limit)
+            yield Violation(name, severity, message, dead, limit)
             continue
         zeros = _lowest_zeros(name, window)
         judged = None if zeros is None else rule.limits["zeros"].judge(zeros)
         if judged is not None and zeros is not None:
             severity, limit = judged
             message = f"At least {zeros:.0%} of the outputs are zero in each of the last {len(window)} due steps."
-            yield Sighting(name, severity, message, zeros, limit)
+            yield Violation(name, severity, message, zeros, limit)
 
 
 def dead_fraction(name: str, window: Sequence[Observation]) -> float | None:
@@ -93,7 +93,7 @@ def _lowest_zeros(name: str, window: Sequence[Observation]) -> float | None:
     return min(fractions)
 
 
-def activation_scale(course: Course, rule: Rule) -> Iterator[Sighting]:
+def activation_scale(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges the scale of activations over depth, at initialization."""
     if course.judged > 1 or course.latest.step > 0:
         return
@@ -104,11 +104,11 @@ def activation_scale(course: Course, rule: Rule) -> Iterator[Sighting]:
             if judged is not None and not layer.is_block:
                 severity, limit = judged
                 message = f"The outputs have std {layer.std:.3g}, far from 1."
-                yield Sighting(name, severity, message, layer.std, limit)
+                yield Violation(name, severity, message, layer.std, limit)
                 break  # those after it are large because it is
 
 
-def gradient_scale(course: Course, rule: Rule) -> Iterator[Sighting]:
+def gradient_scale(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges the scale of the gradients of activations over depth."""
     yield from _scale_over_depth(
         course, rule, lambda layer: layer.grad_norm, "gradients of the activations"
@@ -117,7 +117,7 @@ def gradient_scale(course: Course, rule: Rule) -> Iterator[Sighting]:
 
 def _scale_over_depth(
     course: Course, rule: Rule, number: Callable[[Layer], float | None], words: str
-) -> Iterator[Sighting]:
+) -> Iterator[Violation]:
     for group in groups_of(course.latest):
         scales = {
             name: scale
@@ -143,7 +143,7 @@ def _scale_over_depth(
                 f"The {words} differ {ratio:.3g}-fold in scale over depth: {scales[low]:.2g} "
                 f"in {low}, {scales[high]:.2g} in {high}."
             )
-            yield Sighting(place_of_change(scales), severity, message, ratio, limit)
+            yield Violation(place_of_change(scales), severity, message, ratio, limit)
 
 
 def groups_of(observation: Observation) -> Iterator[dict[str, Layer]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from .course import Course, median
 from .observation import LossFunction
-from .rule import Rule, Sighting
+from .rule import Rule, Violation
 
 TRIAL = 200
 """Steps at the full learning rate after which a loss should have fallen."""
@@ -17,7 +17,7 @@ PROGRESS = 0.05
 """Fraction of the loss that counts as progress."""
 
 
-def initial_loss(course: Course, rule: Rule) -> Iterator[Sighting]:
+def initial_loss(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges the loss of the first step beside that of a model that knows nothing."""
     if course.judged > 1 or course.latest.step > 0:
         return
@@ -31,7 +31,7 @@ def initial_loss(course: Course, rule: Rule) -> Iterator[Sighting]:
                 f"The loss begins at {loss:.2f}, {loss / expected:.1f} times the {expected:.2f} "
                 f"of {words}."
             )
-            yield Sighting("", severity, message, loss, limit * expected)
+            yield Violation("", severity, message, loss, limit * expected)
 
 
 def expectations(course: Course) -> Iterator[tuple[float, float, str]]:
@@ -53,14 +53,14 @@ def expectations(course: Course) -> Iterator[tuple[float, float, str]]:
             yield loss.value, math.log(loss.classes), words
 
 
-def loss_input(course: Course, rule: Rule) -> Iterator[Sighting]:
+def loss_input(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges what a loss function is applied to: logits, or probabilities."""
     for loss in course.latest.losses:
         logits = loss.name.startswith(
             ("cross_entropy", "binary_cross_entropy_with_logits")
         )
         if not loss.is_normalized and _is_far_from_one(loss):
-            yield Sighting(
+            yield Violation(
                 "",
                 "fail",
                 "nll_loss is applied to numbers that are no log-probabilities, so that it can fall without end.",
@@ -71,14 +71,14 @@ def loss_input(course: Course, rule: Rule) -> Iterator[Sighting]:
         elif logits and loss.activation in ("softmax", "sigmoid"):
             name = loss.name.rstrip("_0123456789")
             message = f"{name} takes logits, and is applied to the output of a {loss.activation}: it is applied twice."
-            yield Sighting("", "warn", message)
+            yield Violation("", "warn", message)
 
 
 def _is_far_from_one(loss: LossFunction) -> bool:
     return loss.mass is not None and (loss.mass[0] < 0.5 or loss.mass[1] > 2)
 
 
-def output_activation(course: Course, rule: Rule) -> Iterator[Sighting]:
+def output_activation(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges activations between the last layer and a loss that takes logits."""
     for loss in course.latest.losses:
         takes_logits = (
@@ -94,10 +94,10 @@ def output_activation(course: Course, rule: Rule) -> Iterator[Sighting]:
                 f"The logits of the cross entropy are outputs of a {loss.activation}, "
                 "which cannot take every value."
             )
-            yield Sighting(places[-1] if places else "", "warn", message)
+            yield Violation(places[-1] if places else "", "warn", message)
 
 
-def loss_diverges(course: Course, rule: Rule) -> Iterator[Sighting]:
+def loss_diverges(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges whether the loss has risen above its beginning, or has lost most of what it had gained."""
     yield from _wrong_sign(course)
     losses = [each.loss for each in course.last(RECENT) if each.loss is not None]
@@ -109,7 +109,7 @@ def loss_diverges(course: Course, rule: Rule) -> Iterator[Sighting]:
     if judged is not None:
         severity, limit = judged
         message = f"The loss has risen to {loss:.3g}, {loss / first:.1f} times its first value, {first:.3g}."
-        yield Sighting("", severity, message, loss, limit * first)
+        yield Violation("", severity, message, loss, limit * first)
 
 
 def beginning(course: Course) -> float | None:
@@ -120,7 +120,7 @@ def beginning(course: Course) -> float | None:
     return max(middle, course.first_loss)
 
 
-def _wrong_sign(course: Course) -> Iterator[Sighting]:
+def _wrong_sign(course: Course) -> Iterator[Violation]:
     """Finds a loss that is minus its only loss function."""
     loss, functions = course.latest.loss, course.latest.losses
     if loss is None or len(functions) != 1 or loss >= 0:
@@ -130,10 +130,10 @@ def _wrong_sign(course: Course) -> Iterator[Sighting]:
         name = functions[0].name
         message = f"The loss, {loss:.3g}, is minus the {name}, {value:.3g}: training makes that larger."
         remedy = "Minimize the loss function itself."
-        yield Sighting("", "fail", message, loss, 0.0, remedy, is_certain=True)
+        yield Violation("", "fail", message, loss, 0.0, remedy, is_certain=True)
 
 
-def loss_stalls(course: Course, rule: Rule) -> Iterator[Sighting]:
+def loss_stalls(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges whether the loss has fallen since the learning rate reached its peak."""
     start = beginning(course)
     steps = course.latest.step - max(course.step_of_peak, course.first_step)
@@ -148,7 +148,7 @@ def loss_stalls(course: Course, rule: Rule) -> Iterator[Sighting]:
             f"The loss was never more than {max(fall, 0):.1%} below {start:.3g}, "
             f"in {steps} steps at the full learning rate."
         )
-        yield Sighting("", "warn", message, fall, limit)
+        yield Violation("", "warn", message, fall, limit)
 
 
 def _is_positive(course: Course) -> bool:

@@ -23,7 +23,6 @@ class Layer:
         is_gate: Whether its output is multiplied by another layer's.
         std: Standard deviation of the output.
         grad_norm: L2 norm of the loss's gradient for the output of the whole batch.
-        low, high: Extremes of the output.
         saturated: Fraction of the values at which the activation is flat, in [0, 1].
         is_switched: Whether flat values are those of a unit that is off, such as ReLU's zeros: half are normal.
         dead: Masks of the units that are flat on every example, by number of units.
@@ -38,8 +37,6 @@ class Layer:
     is_gate: bool = False
     std: float | None = None
     grad_norm: float | None = None
-    low: float | None = None
-    high: float | None = None
     saturated: float | None = None
     is_switched: bool = False
     dead: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
@@ -56,7 +53,6 @@ class Parameter:
         trains: Whether it requires a gradient.
         std: Standard deviation before the update.
         fingerprint: Moments before the update; None if they were not measured.
-        grad_std: Standard deviation of its gradient.
         has_gradient: Whether it had a gradient when its optimizer stepped, or at the end of the batch.
         has_zero_gradient: Whether all elements of that gradient were zero.
         update_ratio: log10( std(update) / std(after the update) ).
@@ -74,7 +70,6 @@ class Parameter:
     trains: bool = True
     std: float | None = None
     fingerprint: Fingerprint | None = None
-    grad_std: float | None = None
     has_gradient: bool = True
     has_zero_gradient: bool = False
     update_ratio: float | None = None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from .course import Course, median
 from .finding import Severity
 from .observation import Parameter
-from .rule import Rule, Sighting
+from .rule import Rule, Violation
 
 FIRST_JUDGED = 4
 """Due steps before a parameter that did not move is judged."""
@@ -41,7 +41,7 @@ def update_ratios(course: Course, with_embeddings: bool = True) -> dict[str, flo
     return ratios
 
 
-def update_high(course: Course, rule: Rule) -> Iterator[Sighting]:
+def update_high(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges the median update ratio: early, when a network finds its scale, and later."""
     middle = median(update_ratios(course).values())
     # Adagrad begins with large steps, which its sum of gradients then makes small.
@@ -55,10 +55,10 @@ def update_high(course: Course, rule: Rule) -> Iterator[Sighting]:
             f"An update moves the weights by 10^{middle:.1f} of their size (median over parameters); "
             f"healthy are 10^-3.5 to 10^-2."
         )
-        yield Sighting("", severity, message, middle, limit)
+        yield Violation("", severity, message, middle, limit)
 
 
-def update_low(course: Course, rule: Rule) -> Iterator[Sighting]:
+def update_low(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges weights whose updates are far too small, at the peak of the learning rate."""
     if course.is_early:
         return
@@ -76,17 +76,17 @@ def update_low(course: Course, rule: Rule) -> Iterator[Sighting]:
     if len(low) > len(ratios) / 2:
         middle = median(ratios.values()) or 0.0
         message = f"An update moves the weights by 10^{middle:.1f} of their size only (median over parameters)."
-        yield Sighting("", "warn", message, middle, limit, RAISE_RATE)
+        yield Violation("", "warn", message, middle, limit, RAISE_RATE)
         return
     for name, ratio in low.items():
         message = f"An update moves {name} by 10^{ratio:.1f} of its size only."
-        yield Sighting(name, "warn", message, ratio, limit)
+        yield Violation(name, "warn", message, ratio, limit)
 
 
 RAISE_RATE = "Raise the learning rate: 10^-3 is a good update ratio."
 
 
-def uneven_learning(course: Course, rule: Rule) -> Iterator[Sighting]:
+def uneven_learning(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges weights whose updates are far smaller or larger than those of the others."""
     ratios = update_ratios(course, with_embeddings=False)
     middle = median(ratios.values())
@@ -97,10 +97,10 @@ def uneven_learning(course: Course, rule: Rule) -> Iterator[Sighting]:
         if judged is not None:
             severity, limit = judged
             message = f"An update moves {name} by 10^{ratio:.1f} of its size, the median parameter by 10^{middle:.1f}."
-            yield Sighting(name, severity, message, abs(ratio - middle), limit)
+            yield Violation(name, severity, message, abs(ratio - middle), limit)
 
 
-def unmoved(course: Course, rule: Rule) -> Iterator[Sighting]:
+def unmoved(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges trainable parameters that have not moved since the first due step."""
     observation = course.latest
     steps = observation.step - course.first_step
@@ -114,14 +114,14 @@ def unmoved(course: Course, rule: Rule) -> Iterator[Sighting]:
         is_unused = name in observation.unoptimized and not param.has_gradient
         if is_unused:
             message = f"{name} is trainable, but no optimizer has it and it gets no gradient: it is frozen."
-            yield Sighting(name, "note", message, None, None, FREEZE)
+            yield Violation(name, "note", message, None, None, FREEZE)
         else:
             reason, remedy = why_unmoved(name, param, course)
             message = f"{name} has not moved since step {course.first_step}: {reason}."
             # A loss can be blind to a bias: that of a critic, which takes the difference of two outputs.
             is_blind = param.has_zero_gradient and param.axes < 2
             severity: Severity = "note" if is_blind else "fail"
-            yield Sighting(name, severity, message, 0.0, None, remedy)
+            yield Violation(name, severity, message, 0.0, None, remedy)
 
 
 FREEZE = "Nothing, if that is meant; requires_grad_(False) says so."
@@ -162,7 +162,7 @@ def why_unmoved(name: str, param: Parameter, course: Course) -> tuple[str, str]:
     )
 
 
-def symmetry(course: Course, rule: Rule) -> Iterator[Sighting]:
+def symmetry(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges weights whose units have equal gradients: they stay alike."""
     if not course.is_early:
         return
@@ -173,10 +173,10 @@ def symmetry(course: Course, rule: Rule) -> Iterator[Sighting]:
         if judged is not None:
             severity, limit = judged
             message = f"{param.equal_rows:.0%} of the units of {name} have the same gradient, so that they stay alike."
-            yield Sighting(name, severity, message, param.equal_rows, limit)
+            yield Violation(name, severity, message, param.equal_rows, limit)
 
 
-def low_precision(course: Course, rule: Rule) -> Iterator[Sighting]:
+def low_precision(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges parameters whose type is too coarse for their updates."""
     coarse = [
         name
@@ -186,7 +186,7 @@ def low_precision(course: Course, rule: Rule) -> Iterator[Sighting]:
     if coarse:
         where = coarse[0] if len(coarse) == 1 else ""
         message = f"Updates of {listing(coarse)} are mostly rounded away by the type of the weights."
-        yield Sighting(where, "warn", message, float(len(coarse)), 0.0)
+        yield Violation(where, "warn", message, float(len(coarse)), 0.0)
 
 
 def listing(names: Sequence[str]) -> str:

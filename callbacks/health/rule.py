@@ -32,7 +32,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Sighting:
+class Violation:
     """A rule that is broken at one place in one due step.
 
     Attributes:
@@ -74,6 +74,6 @@ class Rule:
     why: str
     remedy: str
     source: str
-    find: Callable[[Course, "Rule"], Iterable[Sighting]]
+    find: Callable[[Course, "Rule"], Iterable[Violation]]
     limits: dict[str, Limits] = field(default_factory=dict)
     hold: int = 1

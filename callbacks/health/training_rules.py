@@ -4,20 +4,20 @@ from collections.abc import Iterator
 
 from .course import Course
 from .parameter_rules import listing
-from .rule import Rule, Sighting
+from .rule import Rule, Violation
 
 FEW_STEPS = 20
 """Due steps from which on a fraction of them can be judged."""
 
 
-def nonfinite(course: Course, rule: Rule) -> Iterator[Sighting]:
+def nonfinite(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges NaN and infinities, at the place where they began."""
     place = course.nonfinite
     if place is not None and course.latest.nonfinite is not None:
-        yield Sighting(place.where, "fail", place.message, float(place.count), 0.0)
+        yield Violation(place.where, "fail", place.message, float(place.count), 0.0)
 
 
-def input_scale(course: Course, rule: Rule) -> Iterator[Sighting]:
+def input_scale(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges the mean and the spread of the model's input, in the first step."""
     if course.judged > 1:
         return
@@ -34,7 +34,7 @@ def input_scale(course: Course, rule: Rule) -> Iterator[Sighting]:
             if judged is not None:
                 severity, limit = judged
                 message = f"The input of {name} has mean {values.mean:.3g} and std {values.std:.3g}."
-                yield Sighting(
+                yield Violation(
                     name,
                     severity,
                     f"{message[:-1]}: its {words} is out of range.",
@@ -44,44 +44,44 @@ def input_scale(course: Course, rule: Rule) -> Iterator[Sighting]:
                 break
 
 
-def linear_stack(course: Course, rule: Rule) -> Iterator[Sighting]:
+def linear_stack(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges two weight layers that have nothing between them."""
     for earlier, later in course.latest.stacked:
         first, second = earlier.rpartition(".")[0], later.rpartition(".")[0]
         message = f"{second} follows {first} without an activation, so that both are one layer."
-        yield Sighting(first or earlier, "warn", message)
+        yield Violation(first or earlier, "warn", message)
 
 
-def bias_before_norm(course: Course, rule: Rule) -> Iterator[Sighting]:
+def bias_before_norm(course: Course, rule: Rule) -> Iterator[Violation]:
     """Notes biases that a BatchNorm subtracts again."""
     for name in course.latest.biases_before_norms:
-        yield Sighting(
+        yield Violation(
             name, "note", f"{name} has no effect: a BatchNorm subtracts it again."
         )
 
 
-def batchnorm(course: Course, rule: Rule) -> Iterator[Sighting]:
+def batchnorm(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges BatchNorms that are in eval mode, or normalize over few rows."""
     for name, kind in course.latest.in_eval_mode.items():
         if "BatchNorm" in kind:
             message = f"{name} ({kind}) is in eval mode while it trains, and keeps its running statistics."
-            yield Sighting(name, "warn", message)
+            yield Violation(name, "warn", message)
     for name, rows in course.latest.normalized_rows.items():
         judged = rule.limits["rows"].judge(rows)
         if judged is not None:
             severity, limit = judged
             message = f"{name} normalizes over {rows} rows: their mean and variance are mostly noise."
-            yield Sighting(
+            yield Violation(
                 name,
                 severity,
                 message,
-                rows,
+                float(rows),
                 limit,
                 "Use larger batches, GroupNorm or LayerNorm.",
             )
 
 
-def eval_mode(course: Course, rule: Rule) -> Iterator[Sighting]:
+def eval_mode(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges dropout that is in eval mode."""
     names = [
         name
@@ -90,14 +90,14 @@ def eval_mode(course: Course, rule: Rule) -> Iterator[Sighting]:
     ]
     if names:
         where = names[0] if len(names) == 1 else ""
-        yield Sighting(
+        yield Violation(
             where,
             "warn",
             f"Dropout does nothing: {listing(names)} in eval mode while the model trains.",
         )
 
 
-def optimizer_params(course: Course, rule: Rule) -> Iterator[Sighting]:
+def optimizer_params(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges whether the optimizers have the parameters of the model."""
     observation = course.latest
     missing = [
@@ -108,10 +108,10 @@ def optimizer_params(course: Course, rule: Rule) -> Iterator[Sighting]:
     if missing:
         where = missing[0] if len(missing) == 1 else common_module(missing)
         message = f"No optimizer has {listing(missing)}, which get gradients."
-        yield Sighting(where, "fail", message, float(len(missing)), 0.0)
+        yield Violation(where, "fail", message, float(len(missing)), 0.0)
     if observation.foreign:
         message = f"The optimizers have {observation.foreign} parameters that are none of the model's."
-        yield Sighting(
+        yield Violation(
             "", "fail" if missing else "warn", message, float(observation.foreign), 0.0
         )
 
@@ -127,7 +127,7 @@ def common_module(names: list[str]) -> str:
     return ".".join(common)
 
 
-def stale_gradients(course: Course, rule: Rule) -> Iterator[Sighting]:
+def stale_gradients(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges gradients that are added to those of the step before."""
     if course.judged < 2:
         return
@@ -135,10 +135,10 @@ def stale_gradients(course: Course, rule: Rule) -> Iterator[Sighting]:
     if stale:
         message = f"Gradients are added to those of earlier steps (seen at {listing(stale)}): zero_grad() is missing."
         value = course.latest.params[stale[0]].leftover
-        yield Sighting("", "fail", message, value, 0.0)
+        yield Violation("", "fail", message, value, 0.0)
 
 
-def unequal_ranks(course: Course, rule: Rule) -> Iterator[Sighting]:
+def unequal_ranks(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges whether all ranks have equal parameters."""
     unequal = [
         name
@@ -147,10 +147,10 @@ def unequal_ranks(course: Course, rule: Rule) -> Iterator[Sighting]:
     ]
     if unequal:
         message = f"Ranks have different values of {listing(unequal)}: they train different models."
-        yield Sighting(unequal[0], "fail", message, float(len(unequal)), 0.0)
+        yield Violation(unequal[0], "fail", message, float(len(unequal)), 0.0)
 
 
-def scaler_skips(course: Course, rule: Rule) -> Iterator[Sighting]:
+def scaler_skips(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges how many steps the gradient scaler skips."""
     if course.scaled < FEW_STEPS or course.skipped < 2:
         return
@@ -161,10 +161,10 @@ def scaler_skips(course: Course, rule: Rule) -> Iterator[Sighting]:
         message = (
             f"The gradient scaler skipped {fraction:.0%} of {course.scaled} due steps."
         )
-        yield Sighting("", severity, message, fraction, limit)
+        yield Violation("", severity, message, fraction, limit)
 
 
-def clipping(course: Course, rule: Rule) -> Iterator[Sighting]:
+def clipping(course: Course, rule: Rule) -> Iterator[Violation]:
     """Notes clipping that is active at most steps."""
     clip = course.latest.clip
     norms = [
@@ -178,10 +178,10 @@ def clipping(course: Course, rule: Rule) -> Iterator[Sighting]:
             f"Gradients are clipped at {fraction:.0%} of the last due steps: "
             f"the norm is {norms[-1]:.3g}, the limit {clip:.3g}."
         )
-        yield Sighting("", "note", message, norms[-1], clip)
+        yield Violation("", "note", message, norms[-1], clip)
 
 
-def frozen(course: Course, rule: Rule) -> Iterator[Sighting]:
+def frozen(course: Course, rule: Rule) -> Iterator[Violation]:
     """Notes parameters that do not train."""
     params = course.latest.params
     names = [name for name, param in params.items() if not param.trains]
@@ -189,4 +189,4 @@ def frozen(course: Course, rule: Rule) -> Iterator[Sighting]:
         message = (
             f"{len(names)} of {len(params)} parameters are frozen: {listing(names)}."
         )
-        yield Sighting("", "note", message, float(len(names)))
+        yield Violation("", "note", message, float(len(names)))

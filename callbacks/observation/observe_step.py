@@ -12,7 +12,7 @@ from ..health.observation import (
     Observation,
 )
 from ..measure.statistic import MomentsOf
-from ..probe.measurements import BACKWARD, Measurements
+from ..probe.measurements import Measurements
 from ..probe.request import Quantity
 from ..probe.selection import class_name
 from ..probe.structure import Structure
@@ -117,19 +117,13 @@ def losses_of(
 
 
 def first_nonfinite(measurements: Measurements) -> Nonfinite | None:
-    """Returns the first place with NaN or infinities; None without any but those that a scaler looks for."""
-    for key, count in measurements.nonfinite():
-        is_gradient = key.quantity in (*BACKWARD, Quantity.LOSS)
-        if key.quantity in DERIVED or (measurements.scaled and is_gradient):
-            continue
-        place = key.quantity.of(key.name)
-        message = f"NaN or Inf in step {measurements.step}, first in the {place}: {count} values."
-        return Nonfinite(key.name, message, count)
-    return None
-
-
-DERIVED = (
-    *(Quantity.LOSS_TERM, Quantity.ROWS, Quantity.LEFTOVER),
-    *(Quantity.COPIES, Quantity.SCALE, Quantity.PAST_LOSS),
-)
-"""Quantities that are computed of others."""
+    """Returns the first place with NaN or infinities; None without any."""
+    first = measurements.first_nonfinite()
+    if first is None:
+        return None
+    key, count = first
+    place = key.quantity.of(key.name)
+    message = (
+        f"NaN or Inf in step {measurements.step}, first in the {place}: {count} values."
+    )
+    return Nonfinite(key.name, message, count)

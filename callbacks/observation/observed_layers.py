@@ -11,7 +11,7 @@ from ..measure.moments import Moments
 from ..measure.saturation import Saturation
 from ..probe.measurements import Measurements
 from ..probe.names import Origin
-from ..probe.selection import class_name, repeated_blocks, unwrapped
+from ..probe.selection import class_name, unwrapped
 from ..probe.structure import Structure
 from .health_requests import HealthRequests
 
@@ -27,7 +27,7 @@ def layers_of(
     saturations = measurements.of(requests.saturations)
     is_split = optimizers > 1
     ends = last_of_networks(measurements) if is_split else set()
-    blocks = list(repeated_blocks(measurements.plan.model.layers))
+    blocks = list(measurements.plan.model.blocks)
     layers: dict[str, Layer] = {}
     for name, moments in measurements.of(requests.activations).items():
         origin = measurements.origins[name]
@@ -42,8 +42,6 @@ def layers_of(
             is_gate=name in structure.gates,
             std=moments.std,
             grad_norm=norm_of(gradients.get(name)),
-            low=moments.low,
-            high=moments.high,
             **saturation_fields(saturation),
         )
     return layers | blocks_of(measurements, requests)
@@ -77,8 +75,6 @@ def blocks_of(measurements: Measurements, requests: HealthRequests) -> dict[str,
             is_block=True,
             std=moments.std,
             grad_norm=norm_of(gradients.get(name)),
-            low=moments.low,
-            high=moments.high,
         )
     return layers
 

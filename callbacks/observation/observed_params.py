@@ -68,7 +68,6 @@ def parameter_of(
         param.requires_grad,
         std_of(weight),
         fingerprint_of(weight),
-        std_of(gradient),
         gradient is not None or param.grad is not None,
         gradient is not None and gradient.magnitude == 0 and not gradient.nonfinite,
         ratio,

@@ -23,6 +23,7 @@ from ..measure.activations import (
 )
 from .guard import Guard
 from .layer_hooks import is_in_backward
+from .loss_graph import walk
 from .selection import unwrapped
 
 ASKS_FOR_GRADIENT = Tensor.requires_grad.__get__  # type: ignore[attr-defined]
@@ -91,8 +92,9 @@ class FunctionCalls(TorchFunctionMode):
         Autograd runs each of its nodes with no mode on, and leaves what a hook of the node has entered. Reentrant
         checkpointing is a node that is written in Python.
         """
-        for node in _python_nodes(loss.grad_fn):
-            self._handles.append(node.register_prehook(self._enter))
+        for node in walk(loss.grad_fn):
+            if isinstance(node, BackwardCFunction):
+                self._handles.append(node.register_prehook(self._enter))
 
     def _enter(self, gradients: Any) -> None:
         if self not in _get_current_function_mode_stack():
@@ -150,17 +152,3 @@ class FunctionCalls(TorchFunctionMode):
             popped.append(mode)
         for mode in reversed(popped):
             _push_mode(mode)
-
-
-def _python_nodes(root: Any) -> Iterator[Any]:
-    """Yields the nodes of an autograd graph that are written in Python."""
-    seen: set[Any] = set()
-    waiting = [root]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if isinstance(node, BackwardCFunction):
-            yield node
-        waiting += [following for following, _ in node.next_functions]

@@ -6,6 +6,7 @@ parameters hold these as `variable`. Nothing is hooked, and nothing of the graph
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
@@ -92,8 +93,9 @@ class LossGraph:
     _products: dict[Node, Product | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.nodes = list(walk(self.loss.grad_fn, lambda _: True))
-        self.outputs = set(walk(self.loss.grad_fn, lambda node: not self.product(node)))
+        self.nodes = list(islice(walk(self.loss.grad_fn), MOST_NODES))
+        nodes = walk(self.loss.grad_fn, lambda node: not self.product(node))
+        self.outputs = set(islice(nodes, MOST_NODES))
 
     def product(self, node: Node) -> Product | None:
         """Returns the layer that a node computes; None if it is no product with a weight of the model."""
@@ -186,11 +188,13 @@ def has_groups(*nodes: Node) -> bool:
     return any(getattr(node, "_saved_groups", 1) > 1 for node in nodes)
 
 
-def walk(root: Node, continues: Callable[[Node], bool]) -> Iterator[Node]:
+def walk(
+    root: Node, continues: Callable[[Node], bool] = lambda _: True
+) -> Iterator[Node]:
     """Yields the nodes that a node is computed from, itself first; ends paths at nodes that do not continue."""
     seen: set[Node] = set()
     waiting = [root]
-    while waiting and len(seen) < MOST_NODES:
+    while waiting:
         node = waiting.pop()
         if node is None or node in seen:
             continue

@@ -18,6 +18,13 @@ BACKWARD = (Quantity.ACTIVATION_GRAD, Quantity.WEIGHT_GRAD, Quantity.STEP_GRAD)
 """Quantities whose causes are in the layers after them."""
 
 
+DERIVED = (
+    *(Quantity.LOSS_TERM, Quantity.ROWS, Quantity.LEFTOVER),
+    *(Quantity.COPIES, Quantity.SCALE, Quantity.PAST_LOSS),
+)
+"""Quantities that are computed of others."""
+
+
 class RankMeasurements(NamedTuple):
     """Measurements of one rank, as they are sent to the others."""
 
@@ -119,6 +126,18 @@ class Measurements:
             else " (functions are not observed beside torch.compile)"
         )
         return f"{start} {name} calls no activation that is known, as a module or as a function{unseen}. {choice}"
+
+    def first_nonfinite(self) -> tuple[Key, int] | None:
+        """Returns where NaN or infinities began, and how many there are; None without any.
+
+        Left out are infinite gradients under a gradient scaler, which finds its scale by them, and numbers that are
+        computed of others.
+        """
+        for key, count in self.nonfinite():
+            is_gradient = key.quantity in (*BACKWARD, Quantity.LOSS)
+            if key.quantity not in DERIVED and not (self.scaled and is_gradient):
+                return key, count
+        return None
 
     def nonfinite(self) -> Iterator[tuple[Key, int]]:
         """Yields what has NaN or infinities, and how many, causes before their effects."""

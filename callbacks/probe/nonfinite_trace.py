@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .layer_hooks import floating_tensors
-from .loss_graph import inputs_of, operation, walk
+from .loss_graph import MOST_NODES, inputs_of, operation, walk
 
 DELIBERATE = {
     *("masked_fill", "fill", "full", "full_like", "new_full", "where", "scalar_tensor"),
@@ -80,7 +81,7 @@ class Calls:
         def is_own(node: Any) -> bool:
             return node not in entries and self.owners.get(node, name) == name
 
-        for node in walk(root, is_own):
+        for node in islice(walk(root, is_own), MOST_NODES):
             if node not in entries:
                 self.owners.setdefault(node, name)
 
@@ -169,7 +170,7 @@ class BackwardTrace:
 
     def attach(self, loss: Tensor) -> None:
         """Hooks all nodes that a loss is computed by."""
-        for node in walk(loss.grad_fn, lambda _: True):
+        for node in islice(walk(loss.grad_fn), MOST_NODES):
             node.register_hook(self._hook(node))
 
     def _hook(self, node: Any) -> Any:

@@ -72,7 +72,7 @@ class NonfiniteWatch:
         """Checks a loss."""
         if self._is_over or self._inputs is None or self._has_scaler:
             return None
-        return self._look([loss.detach()])
+        return self._check([loss.detach()])
 
     def before_optimizer_step(self, optimizer: Optimizer) -> NonfiniteOrigin | None:
         """Checks the gradients of an optimizer's parameters."""
@@ -86,7 +86,7 @@ class NonfiniteWatch:
         ]
         if not gradients or self._are_finite(gradients):
             return None
-        return self._look(largest_of(gradients))
+        return self._check(largest_of(gradients))
 
     def end_batch(self) -> NonfiniteOrigin | None:
         """Checks the flags that have come from a device."""
@@ -106,7 +106,7 @@ class NonfiniteWatch:
         self._trainer = self._module = self._inputs = None
         self._pending.clear()
 
-    def _look(self, numbers: Sequence[Tensor]) -> NonfiniteOrigin | None:
+    def _check(self, numbers: Sequence[Tensor]) -> NonfiniteOrigin | None:
         assert self._inputs is not None
         if all(map(is_readable, numbers)):
             if all(

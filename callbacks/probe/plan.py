@@ -47,6 +47,7 @@ class Model:
     in_compiled: set[nn.Module] = field(init=False)
     in_fast_path: set[nn.Module] = field(init=False)
     compiled: bool = field(init=False)
+    blocks: dict[str, nn.Module] = field(init=False)
 
     def __post_init__(self) -> None:
         modules = list(self.root.modules())
@@ -54,6 +55,7 @@ class Model:
         self.in_compiled = unobservable_modules(self.root, modules)
         self.in_fast_path = fast_path_modules(modules)
         self.compiled = is_compiled(self.root, modules)
+        self.blocks = repeated_blocks(self.layers)
         self._fingerprint = fingerprint(self.root)
 
     @property
@@ -178,8 +180,8 @@ class Plan:
         if request.patterns is not None:
             chosen: Mapping[str, nn.Module] = self._matching(layers, request.patterns)
         elif request.scope == Scope.BLOCKS:
-            blocks = repeated_blocks(layers)
-            return evenly_spread(list(blocks), MOST)
+            blocks = [name for name in self.model.blocks if name in layers]
+            return evenly_spread(blocks, MOST)
         else:
             chosen = self._reduce("layers", activation_layers(layers))
             if not chosen and request.scope == Scope.DEFAULT and self.observe_fallback:

@@ -15,7 +15,6 @@ SATURATING = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sig
 BOUNDED = {
     "Relu": "ReLU",
     "Tanh": "Tanh",
-    "HardtanhBackward": "Hardtanh",
     "Hardtanh": "Hardtanh",
 }
 

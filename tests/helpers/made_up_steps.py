@@ -44,7 +44,7 @@ def weight(step: int = 0, **changes: Any) -> Parameter:
         "std": 0.1,
         "fingerprint": (float(step), 1.0),
     }
-    values |= {"grad_std": 1e-3, "update_ratio": -2.8, "moved": True, "rate": 0.1}
+    values |= {"update_ratio": -2.8, "moved": True, "rate": 0.1}
     values |= {"equal_rows": 0.0, "leftover": 0.0}
     return Parameter(**(values | changes))
 
