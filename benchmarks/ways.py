@@ -128,6 +128,7 @@ WAYS: dict[str, Callable[[], list[Callback]]] = {
     ],
     "ours, and HealthCheck": ours(*ALL, HealthCheck),
     "HealthCheck": ours(HealthCheck),
+    "a callback that does nothing": lambda: [Callback()],
     "HealthCheck, not due": lambda: [
         HealthCheck(every_n_steps=10**9, dense_start=False, figures=False)
     ],

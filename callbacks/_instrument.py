@@ -262,6 +262,8 @@ class Instrument(Callback):
 
         Where several tensors of one name are measured, as a parameter and its gradient, the larger count stands.
         """
+        if not (measurements.has_nonfinite or self._with_nonfinite):
+            return {}
         counts: dict[str, float] = {}
         for request in self.requests:
             for name, result in measurements.of(request).items():

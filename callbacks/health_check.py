@@ -19,6 +19,7 @@ from .health.terminal import print_report
 from .observation.health_requests import HealthRequests
 from .observation.mean_loss import MeanLoss
 from .observation.observe_step import Facts, observe_step
+from .observation.observed_params import are_settled
 from .probe.measurements import Measurements
 from .probe.nonfinite_origin import NonfiniteOrigin
 from .probe.nonfinite_watch import NonfiniteWatch
@@ -124,7 +125,12 @@ class HealthCheck(Instrument):
 
     @property
     def requests(self) -> list[Request]:
-        return self._requests.due(not self._judged, self._judged < EARLY_STEPS)
+        return self._requests.due(
+            not self._judged,
+            self._judged < EARLY_STEPS,
+            self._is_settled,
+            bool(self._fit and clip_norm(self._fit.trainer())),
+        )
 
     def record(self, measurements: Measurements) -> dict[str, Number]:
         facts = facts_of(self._fit, self._past_losses)
@@ -136,6 +142,7 @@ class HealthCheck(Instrument):
         if not (observation.layers or observation.params):
             return {}
         self._judge.judge(observation)
+        self._is_settled = are_settled(measurements, self._judge.course.moved)
         return self._numbers(measurements.step)
 
     def what_is_missing(self, measurements: Measurements) -> str | None:
@@ -240,8 +247,7 @@ class HealthCheck(Instrument):
         super()._reset()
         self._watch: NonfiniteWatch | None = None
         self._judged = 0
-        self._was_judged = False
-        self._is_finished = False
+        self._was_judged = self._is_finished = self._is_settled = False
         self._losses, self._past_losses = MeanLoss(), 0
         self._bar_word: ProgressBarWord | None = None
         self._written: HealthReport | None = None
@@ -326,10 +332,17 @@ def facts_of(fit: Fit | None, past_losses: int) -> Facts:
     trainer = None if fit is None else fit.trainer()
     if fit is None or trainer is None:
         return Facts(past_losses, (), True, None)
-    by_norm = str(trainer.gradient_clip_algorithm or "norm").endswith("norm")
-    clip = trainer.gradient_clip_val if by_norm else None
     optimizers = tuple(fit.probe.context.optimizers())
-    return Facts(past_losses, optimizers, fit.probe.context.automatic, clip)
+    automatic = fit.probe.context.automatic
+    return Facts(past_losses, optimizers, automatic, clip_norm(trainer))
+
+
+def clip_norm(trainer: Trainer | None) -> float | None:
+    """Returns the largest gradient norm that a Trainer lets through; None if it does not clip by norm."""
+    if trainer is None:
+        return None
+    by_norm = str(trainer.gradient_clip_algorithm or "norm").endswith("norm")
+    return trainer.gradient_clip_val if by_norm else None
 
 
 def check_ignore(ignore: list[str] | None) -> list[str] | None:

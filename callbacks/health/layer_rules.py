@@ -72,8 +72,11 @@ def dead_fraction(name: str, window: Sequence[Observation]) -> float | None:
     layers = [each.layers[name] for each in window if name in each.layers]
     if len(layers) < len(window) or sum(layer.examples for layer in layers) < EXAMPLES:
         return None
+    latest = layers[-1].dead
+    if latest and not any(mask.any() for mask in latest.values()):
+        return 0.0
     units, dead = 0, 0
-    for width, mask in layers[-1].dead.items():
+    for width, mask in latest.items():
         masks = [layer.dead.get(width) for layer in layers]
         common = mask.copy()
         for earlier in masks:

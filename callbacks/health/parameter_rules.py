@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 from .course import Course, median
 from .finding import Severity
@@ -19,8 +20,15 @@ NORMS = ("BatchNorm", "LayerNorm", "GroupNorm", "RMSNorm", "InstanceNorm")
 
 def is_weight(name: str, param: Parameter, course: Course) -> bool:
     """True of a trained weight whose updates can be compared with its size: one that began with a spread."""
-    is_norm = any(norm in param.kind for norm in NORMS)
-    return param.trains and not is_norm and name not in course.began_constant
+    return (
+        param.trains and not is_norm(param.kind) and name not in course.began_constant
+    )
+
+
+@cache
+def is_norm(kind: str) -> bool:
+    """True of the class name of a normalization."""
+    return any(norm in kind for norm in NORMS)
 
 
 def update_ratios(course: Course, with_embeddings: bool = True) -> dict[str, float]:
@@ -30,13 +38,11 @@ def update_ratios(course: Course, with_embeddings: bool = True) -> dict[str, flo
     """
     ratios = {}
     for name, param in course.latest.params.items():
-        fraction = course.rate_fraction(name)
-        is_embedding = (
-            "Embedding" in param.kind
-        )  # rows that a batch has not do not move
         if param.update_ratio is None or not is_weight(name, param, course):
             continue
-        if fraction and (with_embeddings or not is_embedding):
+        # Rows of an embedding that a batch has not do not move.
+        is_judged = with_embeddings or "Embedding" not in param.kind
+        if is_judged and course.rate_fraction(name):
             ratios[name] = param.update_ratio
     return ratios
 

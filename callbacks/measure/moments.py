@@ -80,6 +80,7 @@ class Moments:
 
 def log10_ratio(change: Moments, after: Moments) -> float | None:
     """Returns log10( std(change) / std(after) ); None where one of the two is zero or undefined."""
-    if not change.std or not after.std:
+    std_of_change, std_after = change.std, after.std
+    if not std_of_change or not std_after:
         return None
-    return math.log10(change.std) - math.log10(after.std)
+    return math.log10(std_of_change) - math.log10(std_after)

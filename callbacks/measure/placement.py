@@ -44,6 +44,11 @@ def is_readable(values: Tensor) -> bool:
     return False
 
 
+def are_readable(tensors: Sequence[Tensor]) -> bool:
+    """True if numbers can be read from all of many tensors, none of which is inside a transform of functorch."""
+    return not _simulating.get() and all(tensor.is_cpu for tensor in tensors)
+
+
 def copy_together(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Returns copies of tensors, those of one device and type as views of one copy: one kernel for all of them."""
     if len(tensors) == 1:

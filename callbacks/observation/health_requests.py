@@ -61,19 +61,24 @@ class HealthRequests:
         for name, request in requests.items():
             object.__setattr__(self, name, request)
 
-    def due(self, is_first: bool, is_early: bool) -> list[Request]:
+    def due(
+        self, is_first: bool, is_early: bool, is_settled: bool, is_clipped: bool
+    ) -> list[Request]:
         """Returns the requests of a due step.
 
         Args:
             is_first: Whether it is the first of a fit, when structure and inputs are read.
             is_early: Whether it is among the first, when symmetry is judged.
+            is_settled: Whether each parameter is known to move, so that those of one axis need not be measured.
+            is_clipped: Whether the norm of all gradients is limited.
         """
         always = [
             *(self.activations, self.gradients, self.saturations),
             *(self.blocks, self.block_gradients),
-            *(self.weights, self.weight_grads, self.updates, self.updated),
-            *(self.leftovers, self.copies),
+            *(self.updates, self.updated, self.leftovers, self.copies),
         ]
+        unsettled = [] if is_settled else [self.weights]
+        norms = [] if is_settled and not is_clipped else [self.weight_grads]
         early = [self.rows] if is_early else []
         first = [self.inputs, self.loss_terms] if is_first else []
-        return always + early + first
+        return always + unsettled + norms + early + first

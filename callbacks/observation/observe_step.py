@@ -62,7 +62,7 @@ def observe_step(
         tuple(type(optimizer).__name__ for optimizer in facts.optimizers),
         unoptimized,
         foreign,
-        modules_in_eval_mode(model.root, model.layers),
+        modules_in_eval_mode(model),
         dict(structure.normalized_rows),
         sum(each.norm**2 for each in norms) ** 0.5 if norms else None,
         facts.clip,

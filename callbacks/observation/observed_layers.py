@@ -3,15 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
-from ..health.observation import (
-    Layer,
-)
-from ..measure.activations import DEFAULTS, activation_of_module
+from ..health.observation import Layer
+from ..measure.activations import DEFAULTS
 from ..measure.moments import Moments
 from ..measure.saturation import Saturation
 from ..probe.measurements import Measurements
 from ..probe.names import Origin
-from ..probe.selection import class_name, unwrapped
 from ..probe.structure import Structure
 from .health_requests import HealthRequests
 
@@ -66,8 +63,7 @@ def blocks_of(measurements: Measurements, requests: HealthRequests) -> dict[str,
     layers: dict[str, Layer] = {}
     for name, moments in measurements.of(requests.blocks).items():
         origin = measurements.origins[name]
-        layer = measurements.plan.model.layers.get(origin.layer)
-        kind = "" if layer is None else class_name(layer)
+        kind = measurements.plan.model.kinds.get(origin.layer, "")
         group = f"{origin.layer.rpartition('.')[0]}/{kind}{origin.member}"
         layers[name] = Layer(
             kind,
@@ -112,11 +108,7 @@ def group_of(
 
 def kind_of(origin: Origin, measurements: Measurements) -> str:
     """Returns the `torch.nn` name of an activation, or the class name of another layer."""
-    layer = measurements.plan.model.layers.get(origin.layer)
-    if origin.kind or layer is None:
-        return origin.kind
-    activation = activation_of_module(unwrapped(layer))
-    return class_name(layer) if activation is None else activation.kind
+    return origin.kind or measurements.plan.model.kinds.get(origin.layer, "")
 
 
 def last_of_networks(measurements: Measurements) -> set[str]:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from torch import nn
 from torch.optim import Optimizer
 
-from ..probe.selection import class_name, unwrapped
+from ..probe.plan import Model
+from ..probe.selection import class_name
 from ..probe.structure import Structure
 
 
@@ -36,22 +37,15 @@ def compare_params(
     return tuple(missing), len(optimized - known.keys())
 
 
-def modules_in_eval_mode(
-    root: nn.Module, layers: Mapping[str, nn.Module]
-) -> dict[str, str]:
+def modules_in_eval_mode(model: Model) -> dict[str, str]:
     """Returns dropout and BatchNorm that are in eval mode though what they belong to trains, by class name."""
     modules = {}
-    for name, layer in layers.items():
-        inner = unwrapped(layer)
-        if inner.training:
+    for name, layer in model.mode_dependent.items():
+        if layer.training or getattr(layer, "p", 1) == 0:
             continue
-        if isinstance(inner, nn.modules.batchnorm._BatchNorm):
-            trains = any(param.requires_grad for param in inner.parameters())
-        elif isinstance(inner, nn.modules.dropout._DropoutNd) and inner.p > 0:
-            parent = layers.get(name.rpartition(".")[0], root)
-            trains = any(param.requires_grad for param in parent.parameters())
-        else:
-            trains = False
-        if trains:
+        has_params = isinstance(layer, nn.modules.batchnorm._BatchNorm)
+        parent = model.layers.get(name.rpartition(".")[0], model.root)
+        owner = layer if has_params else parent
+        if any(param.requires_grad for param in owner.parameters()):
             modules[name] = class_name(layer)
     return modules

@@ -1,20 +1,19 @@
 """Parameters of a due step, as the rules of HealthCheck read them."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from ..health.observation import (
-    Parameter,
-)
+from ..health.observation import Parameter
 from ..measure.moments import Moments, log10_ratio
 from ..probe.measurements import Measurements
-from ..probe.selection import class_name
 from ..probe.unmoved import is_rounded, why_unmoved
 from .health_requests import HealthRequests
 from .observed_layers import std_of
+
+HALVES = (torch.bfloat16, torch.float16)
 
 
 def params_of(
@@ -36,6 +35,20 @@ def params_of(
         for name, param in model.params.items()
         if param.is_floating_point()
     }
+
+
+def are_settled(measurements: Measurements, moved: Container[str]) -> bool:
+    """True once each trained parameter has moved, and nothing else about it can change unseen.
+
+    Updates can be rounded away by a type of half precision at any time, and under a gradient scaler nothing but these
+    measurements tells where a NaN began.
+    """
+    params = measurements.plan.model.params
+    return not measurements.scaled and all(
+        name in moved and param.dtype not in HALVES
+        for name, param in params.items()
+        if param.requires_grad
+    )
 
 
 @dataclass(frozen=True)
@@ -61,9 +74,8 @@ def parameter_of(
     leftover, copies = tables.leftovers.get(name), tables.copies.get(name)
     rows = tables.rows.get(name)
     step = measurements.parameter_steps.get(name)
-    owner = measurements.plan.model.layers.get(name.rpartition(".")[0])
     return Parameter(
-        "" if owner is None else class_name(owner),
+        measurements.plan.model.kinds.get(name.rpartition(".")[0], ""),
         param.ndim,
         param.requires_grad,
         std_of(weight),
@@ -97,9 +109,7 @@ def is_coarse(
 ) -> bool:
     """True if the update of a typical element is rounded away by the parameter's type."""
     step = measurements.parameter_steps.get(name)
-    if dtype not in (torch.bfloat16, torch.float16) or not (
-        step and weight and gradient
-    ):
+    if dtype not in HALVES or not (step and weight and gradient):
         return False
     change = step.expected_change(gradient.std or gradient.magnitude)
     typical = weight.norm / max(weight.count, 1) ** 0.5

@@ -72,6 +72,11 @@ class Measurements:
             groups.setdefault(key.quantity, []).append((key, result))
         return groups
 
+    @cached_property
+    def has_nonfinite(self) -> bool:
+        """True if anything that was measured has NaN or infinities."""
+        return any(result.nonfinite for result in self.results.values())
+
     def of(self, request: Request) -> dict[str, Any]:
         """Returns the results of a request, by display name."""
         if request not in self._by_request:
@@ -85,6 +90,9 @@ class Measurements:
 
     def get(self, quantity: Quantity, name: str, statistic: Statistic) -> Any:
         """Returns one result; None if there is none."""
+        exact = self.results.get(Key(quantity, name, statistic))
+        if exact is not None:
+            return exact
         for key, result in self._by_quantity.get(quantity, ()):
             if key.name == name and covers(key.statistic, statistic):
                 return result_as(statistic, result)
@@ -150,7 +158,7 @@ class Measurements:
                 key
             ]
 
-        for key in sorted(self.results, key=place):
+        for key in sorted(self.results, key=place) if self.has_nonfinite else ():
             if count := self.results[key].nonfinite:
                 yield key, count
 

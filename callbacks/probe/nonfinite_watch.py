@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from .._lightning import LightningModule, Trainer
-from ..measure.placement import is_readable
+from ..measure.placement import are_readable, is_readable
 from .counters import Counters
 from .gradient_scale import GradientScale
 from .length import step_of
@@ -79,7 +79,7 @@ class NonfiniteWatch:
         if self._is_over or self._inputs is None or self._has_scaler:
             return None
         gradients = [
-            param.grad
+            own_values(param.grad)
             for group in optimizer.param_groups
             for param in group["params"]
             if param.grad is not None and param.grad.layout == torch.strided
@@ -123,11 +123,11 @@ class NonfiniteWatch:
 
         The norm of finite gradients can overflow, so that an infinite one proves nothing.
         """
-        if not all(map(is_readable, gradients)):
+        if not are_readable(gradients):
             return False
-        norms = foreach_norm([gradient.detach() for gradient in gradients])
-        total = float(torch.stack([norm.float() for norm in norms]).sum())
-        return math.isfinite(total)
+        with torch.no_grad():
+            norms = foreach_norm(gradients)
+        return all(math.isfinite(norm.item()) for norm in norms)
 
     def _send(self, flag: Tensor) -> None:
         """Begins to copy a flag to the CPU."""
@@ -165,17 +165,22 @@ def unknown(step: int, reason: str) -> NonfiniteOrigin:
 def largest_of(gradients: list[Tensor]) -> list[Tensor]:
     """Returns the largest magnitude of each gradient, by one call for all of a device; NaN where there is any."""
     by_device: dict[torch.device, list[Tensor]] = {}
-    for each in gradients:
-        gradient: Any = each.detach()
-        if hasattr(gradient, "to_local"):  # of FSDP2
-            gradient = gradient.to_local()
+    for gradient in gradients:
         if gradient.numel():
-            by_device.setdefault(gradient.device, []).append(gradient)
+            by_device.setdefault(gradient.device, []).append(gradient.detach())
     largest: list[Tensor] = []
     for group in by_device.values():
         norms = foreach_norm(group, math.inf)
         largest.append(torch.stack([norm.float() for norm in norms]))
     return largest
+
+
+def own_values(gradient: Tensor) -> Tensor:
+    """Returns the part of a gradient that this rank has: all of it but under FSDP2."""
+    if type(gradient) is not Tensor and hasattr(gradient, "to_local"):
+        local: Any = gradient
+        return local.to_local()
+    return gradient
 
 
 def as_floats(numbers: Tensor) -> list[float]:

@@ -67,7 +67,7 @@ class ParameterObserver:
         """Measures the gradients of an optimizer's parameters, those of its first step."""
         gradients = []
         for name, param in self.steps.params_of(optimizer):
-            keys = self._keys_of(Quantity.WEIGHT_GRAD, name)
+            keys = self.plan.keys_of_param(Quantity.WEIGHT_GRAD, name)
             if param.grad is None or name in self._with_gradient or not keys:
                 continue
             self._with_gradient.add(name)
@@ -81,7 +81,7 @@ class ParameterObserver:
             self._measure_rows(name, gradient)
 
     def _measure_rows(self, name: str, gradient: Tensor) -> None:
-        keys = self._keys_of(Quantity.ROWS, name)
+        keys = self.plan.keys_of_param(Quantity.ROWS, name)
         # A shard of FSDP2 can be empty.
         if keys and gradient.ndim >= 2 and not gradient.is_sparse and len(gradient):
             fraction = self.accumulator.attempt(keys, partial(equal_rows, gradient))
@@ -98,7 +98,7 @@ class ParameterObserver:
             params = [
                 (name, param)
                 for name, param in self.steps.params_of(optimizer)
-                if self._keys_of(Quantity.LEFTOVER, name)
+                if self.plan.keys_of_param(Quantity.LEFTOVER, name)
             ]
             if not params:
                 continue
@@ -121,7 +121,7 @@ class ParameterObserver:
         sums = [
             (name, torch.linalg.vector_norm(param.detach().float()))
             for name, param in self.plan.model.params.items()
-            if self._keys_of(Quantity.COPIES, name)
+            if self.plan.keys_of_param(Quantity.COPIES, name)
             and not hasattr(param, "placements")
             and not has_no_values(param)
         ]
@@ -210,9 +210,10 @@ class ParameterObserver:
             if wanted.keys() & {Quantity.WEIGHT, Quantity.UPDATE} and not is_lazy(
                 param
             ):
-                keys = self._keys_of(Quantity.WEIGHT, name) + self._keys_of(
-                    Quantity.UPDATE, name
-                )
+                keys = [
+                    *self.plan.keys_of_param(Quantity.WEIGHT, name),
+                    *self.plan.keys_of_param(Quantity.UPDATE, name),
+                ]
                 shard = self.accumulator.attempt(
                     keys, partial(own_part, param.detach(), self.context.rank)
                 )
@@ -221,7 +222,7 @@ class ParameterObserver:
 
     def _has_due_weight(self, name: str) -> bool:
         """True of a parameter that trains, and of a frozen one the first time."""
-        if not self._keys_of(Quantity.WEIGHT, name):
+        if not self.plan.keys_of_param(Quantity.WEIGHT, name):
             return False
         if self.plan.model.params[name].requires_grad:
             return True
@@ -245,10 +246,6 @@ class ParameterObserver:
             if not has_no_values(param)
         ]
 
-    def _keys_of(self, quantity: Quantity, name: str) -> list[Key]:
-        statistics = self.plan.params.get(name, {}).get(quantity, ())
-        return [Key(quantity, name, statistic) for statistic in statistics]
-
     def _measure(
         self,
         quantity: Quantity,
@@ -257,7 +254,7 @@ class ParameterObserver:
     ) -> None:
         items = []
         for name, values in tensors:
-            for key in self._keys_of(quantity, name):
+            for key in self.plan.keys_of_param(quantity, name):
                 if not isinstance(key.statistic, SaturationOf):
                     items.append((key, key.statistic, values))
         self.accumulator.attempt(

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
 
 from ..measure.activations import activation_of_module, is_activation
 from ..measure.flat_regions import FlatRegion, flat_region
 from ..measure.statistic import SaturationOf, Statistic, covers
-from .request import OF_LAYERS, OF_MODEL, Quantity, Request, Scope
+from .request import OF_LAYERS, OF_MODEL, Key, Quantity, Request, Scope
 from .selection import (
     activation_layers,
     class_name,
@@ -57,6 +60,25 @@ class Model:
         self.compiled = is_compiled(self.root, modules)
         self.blocks = repeated_blocks(self.layers)
         self._fingerprint = fingerprint(self.root)
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """Class name of each layer; of activations the `torch.nn` name."""
+        kinds = {}
+        for name, layer in self.layers.items():
+            activation = activation_of_module(unwrapped(layer))
+            kinds[name] = class_name(layer) if activation is None else activation.kind
+        return kinds
+
+    @cached_property
+    def mode_dependent(self) -> dict[str, nn.Module]:
+        """BatchNorm and dropout, without wrappers: they are of use in training mode only."""
+        layers = {name: unwrapped(layer) for name, layer in self.layers.items()}
+        return {
+            name: layer
+            for name, layer in layers.items()
+            if isinstance(layer, _BatchNorm | _DropoutNd)
+        }
 
     @property
     def hidden(self) -> set[nn.Module]:
@@ -137,6 +159,16 @@ class Plan:
                 wanted[request.quantity] = merge(
                     wanted.get(request.quantity, ()), request.statistic
                 )
+
+        self._keys = {
+            (quantity, name): [Key(quantity, name, each) for each in statistics]
+            for name, wanted in self.params.items()
+            for quantity, statistics in wanted.items()
+        }
+
+    def keys_of_param(self, quantity: Quantity, name: str) -> Sequence[Key]:
+        """Returns the measurements that are wanted of a parameter."""
+        return self._keys.get((quantity, name), ())
 
     @property
     def reads_structure(self) -> bool:

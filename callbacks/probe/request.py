@@ -1,6 +1,5 @@
 """Requests: what an instrument wants measured, of what, and by which statistic."""
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
@@ -53,8 +52,7 @@ class Scope(Enum):
     ALL = "everything"
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """Tensors and a statistic of them; equal requests are measured once.
 
     Attributes:

@@ -21,6 +21,7 @@ from fits import (
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins import MixedPrecision
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -435,6 +436,73 @@ class TestWriting:
         fit(sick, [every_step(), Reads(), progress], enable_progress_bar=True)
         assert words == ["ok", "fail", "fail", "fail", "fail"]
         assert "get_metrics" not in vars(progress)
+
+
+class Asked(Callback):
+    """Keeps which quantities are measured of all parameters, step by step."""
+
+    def __init__(self, check: HealthCheck) -> None:
+        self.check, self.steps = check, []
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        asked = {each.quantity.name for each in self.check.requests}
+        self.steps.append(asked & {"WEIGHT", "WEIGHT_GRAD"})
+
+
+class TestParametersThatAreKnownToMove:
+    """What nothing more can be learned from is not measured again."""
+
+    def test_are_not_measured_again(self) -> None:
+        check = every_step()
+        asked = Asked(check)
+        fit(healthy, [check, asked])
+        assert asked.steps[0] == {"WEIGHT", "WEIGHT_GRAD"}
+        assert asked.steps[-1] == set()
+
+    def test_the_norm_of_clipped_gradients_is(self) -> None:
+        check = every_step()
+        asked = Asked(check)
+        fit(healthy, [check, asked], gradient_clip_val=0.01)
+        assert asked.steps[-1] == {"WEIGHT_GRAD"}
+        assert rules(check)["clipping"] == ("note", "")
+
+    def test_one_that_does_not_move_is(self) -> None:
+        def make() -> Regression:
+            module = healthy()
+            module.unused = nn.Parameter(torch.ones(3))
+            return module
+
+        check = every_step()
+        asked = Asked(check)
+        fit(make, [check, asked])
+        assert asked.steps[-1] == {"WEIGHT", "WEIGHT_GRAD"}
+
+    def test_one_that_is_unfrozen_later_is(self) -> None:
+        class Unfreezes(Callback):
+            def on_train_batch_start(
+                self, trainer: Trainer, module: Any, batch: Any, batch_idx: int
+            ) -> None:
+                module.net[2].requires_grad_(batch_idx >= 2)
+
+        check = every_step()
+        asked = Asked(check)
+        fit(healthy, [Unfreezes(), check, asked])
+        assert asked.steps[1] == set()
+        assert asked.steps[2] == {"WEIGHT", "WEIGHT_GRAD"}
+
+    def test_all_are_under_a_gradient_scaler(self) -> None:
+        check = every_step()
+        asked = Asked(check)
+        scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
+        plugin = MixedPrecision("16-mixed", "cpu", scaler)
+        fit(healthy, [check, asked], plugins=[plugin])
+        assert asked.steps[-1] == {"WEIGHT", "WEIGHT_GRAD"}
+
+    def test_those_of_half_precision_are(self) -> None:
+        check = every_step()
+        asked = Asked(check)
+        fit(lambda: healthy().to(torch.bfloat16), [check, asked], precision="bf16-true")
+        assert asked.steps[-1] == {"WEIGHT", "WEIGHT_GRAD"}
 
 
 def test_a_resumed_run_goes_on_with_the_report(tmp_path: Path) -> None:
