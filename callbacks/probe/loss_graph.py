@@ -139,9 +139,11 @@ class LossGraph:
     def stacked(self) -> list[tuple[str, str]]:
         """Returns the weights of two layers with nothing but views and dropout between them, the earlier first.
 
-        A convolution in groups before or after one of single pixels is a separable one, on purpose.
+        A convolution in groups before or after one of single pixels is a separable one, on purpose. A layer whose
+        output is used for something else as well, as by a residual connection, is no part of the next one.
         """
         pairs = []
+        users = self._users()
         for node in self.nodes:
             product = self.product(node)
             for source in product.sources if product else ():
@@ -149,9 +151,18 @@ class LossGraph:
                 earlier = self.product(first)
                 if product is None or earlier is None or has_groups(first, node):
                     continue
-                if earlier.weight != product.weight:
+                is_whole_input = all(map(self.product, ends_of(first, users)))
+                if earlier.weight != product.weight and is_whole_input:
                     pairs.append((earlier.weight, product.weight))
         return pairs
+
+    def _users(self) -> dict[Node, list[Node]]:
+        """Returns the nodes that are computed from each node."""
+        users: dict[Node, list[Node]] = {}
+        for node in self.nodes:
+            for source in inputs_of(node):
+                users.setdefault(source, []).append(node)
+        return users
 
     def normalized_rows(self) -> dict[str, int]:
         """Returns the number of values that each BatchNorm normalizes a channel over, by the name of its weight.
@@ -215,6 +226,15 @@ def past(node: Node, skipped: set[str]) -> Node:
         if len(sources) != 1 or not (operation(node) in skipped or is_mask):
             return node
         node = sources[0]
+
+
+def ends_of(node: Node, users: Mapping[Node, list[Node]]) -> Iterator[Node]:
+    """Yields the nodes that are computed from a node through nothing but views and dropout."""
+    for user in users.get(node, ()):
+        if past(user, VIEWS | DROPOUTS) is user:
+            yield user
+        else:
+            yield from ends_of(user, users)
 
 
 def parameter_at(node: Node) -> Tensor | None:

@@ -170,12 +170,12 @@ class Plan:
         """Returns the measurements that are wanted of a parameter."""
         return self._keys.get((quantity, name), ())
 
-    @property
+    @cached_property
     def reads_structure(self) -> bool:
         """True if the graph of the loss is to be read."""
         return any(request.quantity is Quantity.LOSS_TERM for request in self.requests)
 
-    @property
+    @cached_property
     def observes_functions(self) -> bool:
         """True if calls of activation functions are observed: not where code is compiled, which would then differ."""
         for_layers = any(request.quantity in OF_LAYERS for request in self.requests)

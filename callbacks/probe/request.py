@@ -51,6 +51,8 @@ class Scope(Enum):
     BLOCKS = "the repeated blocks of a deep model"
     ALL = "everything"
 
+    __hash__ = object.__hash__
+
 
 class Request(NamedTuple):
     """Tensors and a statistic of them; equal requests are measured once.

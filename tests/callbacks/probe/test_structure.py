@@ -165,6 +165,39 @@ class TestLayers:
     def test_not_stacked(self, net: nn.Module) -> None:
         assert not read(net, entropy)[0].stacked
 
+    @pytest.mark.parametrize("is_residual", [True, False])
+    def test_a_stem_before_a_residual_block_is_not_stacked(
+        self, is_residual: bool
+    ) -> None:
+        class Residual(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.stem, self.inner = nn.Linear(8, 16), nn.Linear(16, 16)
+                self.head = nn.Linear(16, 5)
+
+            def forward(self, x: Tensor) -> Tensor:
+                stem = self.stem(x)
+                branch = torch.tanh(self.inner(stem.flatten(1)))
+                return self.head(stem + branch if is_residual else branch)
+
+        pairs = () if is_residual else (("stem.weight", "inner.weight"),)
+        assert read(Residual(), entropy)[0].stacked == pairs
+
+    def test_a_trunk_of_two_heads_is_stacked(self) -> None:
+        class Heads(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.trunk = nn.Linear(8, 16)
+                self.first, self.second = nn.Linear(16, 16), nn.Linear(16, 16)
+                self.head = nn.Linear(16, 5)
+
+            def forward(self, x: Tensor) -> Tensor:
+                trunk = self.trunk(x)
+                return self.head(self.first(trunk).tanh() * self.second(trunk).tanh())
+
+        pairs = {("trunk.weight", "first.weight"), ("trunk.weight", "second.weight")}
+        assert set(read(Heads(), entropy)[0].stacked) == pairs
+
     def test_separable_convolutions_are_not_stacked(self) -> None:
         net = nn.Sequential(
             nn.Conv2d(4, 4, 3, groups=4),
