@@ -6,6 +6,7 @@ parameters hold these as `variable`. Nothing is hooked, and nothing of the graph
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -143,7 +144,6 @@ class LossGraph:
         output is used for something else as well, as by a residual connection, is no part of the next one.
         """
         pairs = []
-        users = self._users()
         for node in self.nodes:
             product = self.product(node)
             for source in product.sources if product else ():
@@ -151,13 +151,14 @@ class LossGraph:
                 earlier = self.product(first)
                 if product is None or earlier is None or has_groups(first, node):
                     continue
-                is_whole_input = all(map(self.product, ends_of(first, users)))
+                is_whole_input = all(map(self.product, ends_of(first, self.users)))
                 if earlier.weight != product.weight and is_whole_input:
                     pairs.append((earlier.weight, product.weight))
         return pairs
 
-    def _users(self) -> dict[Node, list[Node]]:
-        """Returns the nodes that are computed from each node."""
+    @cached_property
+    def users(self) -> dict[Node, list[Node]]:
+        """Nodes that are computed from each node."""
         users: dict[Node, list[Node]] = {}
         for node in self.nodes:
             for source in inputs_of(node):
@@ -182,14 +183,19 @@ class LossGraph:
         return rows
 
     def biases_before_norms(self) -> list[str]:
-        """Returns the biases that a BatchNorm in training mode subtracts again."""
+        """Returns the biases that a BatchNorm in training mode subtracts again, and that nothing else sees."""
         biases = []
         for node in self.nodes:
             if operation(node) in BATCH_NORMS and getattr(
                 node, "_saved_training", True
             ):
-                product = self.product(past(inputs_of(node)[0], VIEWS))
-                if product is not None and product.bias is not None:
+                source = past(inputs_of(node)[0], VIEWS)
+                product = self.product(source)
+                is_seen = any(
+                    operation(user) not in BATCH_NORMS
+                    for user in ends_of(source, self.users)
+                )
+                if product is not None and product.bias is not None and not is_seen:
                     biases.append(product.bias)
         return biases
 

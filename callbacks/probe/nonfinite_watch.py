@@ -42,7 +42,7 @@ class NonfiniteWatch:
     told, and the batch or a parameter where these are not finite. Each rank watches for itself; nothing is sent to
     others.
 
-    While a gradient scaler is in use, nothing is checked: infinities are how it finds its scale.
+    While a gradient scaler is in use, gradients are not checked: infinities in them are how it finds its scale.
 
     Args:
         trainer: The Trainer.
@@ -70,7 +70,7 @@ class NonfiniteWatch:
 
     def before_backward(self, loss: Tensor) -> NonfiniteOrigin | None:
         """Checks a loss."""
-        if self._is_over or self._inputs is None or self._has_scaler:
+        if self._is_over or self._inputs is None:
             return None
         return self._check([loss.detach()])
 

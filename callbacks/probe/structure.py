@@ -1,6 +1,5 @@
 """Structure of a model and its losses, as far as a training can be judged by it."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,11 +33,6 @@ class LossTerm:
     classes: int | None = None
     activation: str | None = None
     is_normalized: bool = True
-
-    @property
-    def expected(self) -> float | None:
-        """Mean loss of a model that knows nothing, in nats; None where it cannot be told."""
-        return math.log(self.classes) if self.classes else None
 
 
 @dataclass(frozen=True)

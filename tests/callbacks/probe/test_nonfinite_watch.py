@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from fits import ByHand, Regression, fit, loader, state_of, tanh_net
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torchmetrics import MeanMetric
@@ -354,6 +355,16 @@ def test_infinite_gradients_under_a_scaler_are_no_fault() -> None:
 
     fit(lambda: Regression(net), [watching, Scaled()], max_steps=BAD_STEP + 1)
     assert not watching.origins
+
+
+def test_in_the_forward_pass_under_a_scaler() -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
+    plugin = MixedPrecision("16-mixed", "cpu", scaler)
+    origin = origin_of(
+        lambda: Regression(net_with(FORWARD["log"])), plugins=[plugin], max_steps=5
+    )
+    assert (origin.step, origin.where) == (BAD_STEP, "net.2.0")
+    assert origin.operation == "log"
 
 
 def test_a_norm_that_overflows_is_no_fault() -> None:
