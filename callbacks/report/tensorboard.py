@@ -6,10 +6,12 @@ tensorboardX.
 
 import math
 import struct
+from collections.abc import Container
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..measure.histogram import Histogram
+from .descriptions import description_of
 from .display_bins import DisplayBins, display_bins
 from .drawing import Picture
 from .record import Record, histograms_in, numbers_in
@@ -46,12 +48,15 @@ def messages_for(events: Any) -> Any:
     return import_module("tensorboardX.proto.summary_pb2" if is_own else TENSORBOARD)
 
 
-def record_summary(record: Record, messages: Any = None) -> "Summary":
+def record_summary(
+    record: Record, messages: Any = None, described: Container[str] = ()
+) -> "Summary":
     """Returns all numbers and histograms of a step as one message.
 
     Args:
         record: Numbers and histograms by tag.
         messages: Module of the messages; None = TensorBoard's.
+        described: Tags that have their description already: TensorBoard takes that of a tag's first event.
     """
     messages = messages or import_module(TENSORBOARD)
     summary = messages.Summary()
@@ -63,6 +68,9 @@ def record_summary(record: Record, messages: Any = None) -> "Summary":
         summary.value.add(
             tag=encodable(tag), histo=_histogram_message(histogram, display, messages)
         )
+    for value in summary.value:
+        if value.tag not in described:
+            value.metadata.summary_description = description_of(value.tag)
     return summary
 
 
@@ -76,6 +84,7 @@ def picture_summary(picture: Picture, messages: Any = None) -> "Summary":
         height=height, width=width, colorspace=RGB, encoded_image_string=picture.png
     )
     value = messages.Summary.Value(tag=encodable(picture.tag), image=image)
+    value.metadata.summary_description = description_of(value.tag)
     return messages.Summary(value=[value])
 
 

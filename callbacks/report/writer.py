@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,9 +11,11 @@ import numpy as np
 from .._messages import warn
 from .display_bins import display_bins
 from .drawing import Picture
+from .event_file import EventFile
 from .event_points import EventPoints
+from .overview import overview_of
 from .record import Record, histograms_in, numbers_in
-from .tensorboard import event_file, messages_for, picture_summary, record_summary
+from .tensorboard import event_file
 
 
 class Writer:
@@ -30,6 +32,8 @@ class Writer:
         self._loggers = list(loggers)
         self._picture_loggers = list(loggers)
         self._event_points = EventPoints()
+        self._event_files: dict[int, EventFile] = {}
+        self._overview_step: int | None = None
 
     @property
     def takes_pictures(self) -> bool:
@@ -39,22 +43,25 @@ class Writer:
     def write_record(self, record: Record, step: int) -> None:
         """Writes the numbers and histograms of a step: one row of each logger, one event of TensorBoard.
 
-        The event has those values only that TensorBoard can show, see `event_points`.
+        The event has those values only that TensorBoard can show, see `event_points`; with them the overview of all
+        layers. The layout of its charts is written with the first event, and where new ones come.
         """
-        selected = self._event_points.select(record, step)
+        numbers = numbers_in(record)
+        with_overview = {**record, **self._overview(numbers, step)}
+        selected = self._event_points.select(with_overview, step)
 
         def write(logger: Any) -> None:
-            if event_file(logger) is None:
+            if (file := self._event_file(logger)) is None:
                 _write_row(logger, record, step)
             elif selected:
-                _write_event(logger, selected, step)
+                file.write_record(selected, step, numbers)
 
         self._write_numbers(write)
 
     def write_last(self) -> None:
         """Writes the last value of each tag to event files that do not have it yet."""
         for step, record in self._event_points.take_last().items():
-            self._write_numbers(partial(_write_event, record=record, step=step))
+            self._write_numbers(partial(self._write_event, record=record, step=step))
 
     def write_text(self, tag: str, text: str, step: int) -> None:
         """Writes Markdown to the Text page of TensorBoard."""
@@ -70,8 +77,32 @@ class Writer:
         self._write(
             self._picture_loggers,
             "pictures",
-            lambda logger: _write_picture(logger, picture),
+            lambda logger: self._write_picture(logger, picture),
         )
+
+    def _event_file(self, logger: Any) -> EventFile | None:
+        """Returns the event file of a TensorBoard logger; None of any other logger."""
+        events = event_file(logger)
+        if events is None:
+            return None
+        return self._event_files.setdefault(id(logger), EventFile(events))
+
+    def _overview(self, numbers: Mapping[str, float], step: int) -> dict[str, float]:
+        """Returns the overview of a step, once: a second record is that of a second instrument of one class."""
+        if step == self._overview_step:
+            return {}
+        self._overview_step = step
+        return overview_of(numbers)
+
+    def _write_event(self, logger: Any, record: Record, step: int) -> None:
+        if (file := self._event_file(logger)) is not None:
+            file.write_record(record, step)
+
+    def _write_picture(self, logger: Any, picture: Picture) -> None:
+        if (file := self._event_file(logger)) is not None:
+            file.write_picture(picture)
+        else:
+            _write_picture(logger, picture)
 
     def _write_numbers(self, write: Callable[[Any], None]) -> None:
         self._write(self._loggers, "numbers", write)
@@ -91,11 +122,6 @@ class Writer:
                 warn(f"{name} gets no more {kind} of diagnostics. {reason}")
 
 
-def _write_event(logger: Any, record: Record, step: int) -> None:
-    if (events := event_file(logger)) is not None:
-        events.add_summary(record_summary(record, messages_for(events)), step)
-
-
 def _write_row(logger: Any, record: Record, step: int) -> None:
     metrics: dict[str, Any] = dict(numbers_in(record))
     if type(logger).__name__ == "WandbLogger":
@@ -104,10 +130,7 @@ def _write_row(logger: Any, record: Record, step: int) -> None:
 
 
 def _write_picture(logger: Any, picture: Picture) -> None:
-    events = event_file(logger)
-    if events is not None:
-        events.add_summary(picture_summary(picture, messages_for(events)), picture.step)
-    elif takes_images(logger):
+    if takes_images(logger):
         logger.log_image(picture.tag, [_pixels(picture)], step=picture.step)
     elif stores_images(logger):
         file = f"{picture.tag}/{picture.step:09d}.png"
