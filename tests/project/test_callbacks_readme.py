@@ -39,10 +39,10 @@ def test_lists_every_argument_with_its_default() -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_lists_every_tag() -> None:
     cells = " ".join(first_cells("What is written"))
-    listed = {tag.split("/")[0] for tag in re.findall(r"`([\w/{}. ]+)`", cells)}
+    listed = {tag.split("/")[0] for tag in re.findall(r"`([\w/{}., ]+)`", cells)}
     instruments = every_step(ALL)
     fit(lambda: Regression(tanh_net()), instruments, max_steps=2)
-    written = {"nonfinite"}
+    written = {"nonfinite", "overview"}
     for instrument in instruments:
         written |= set(instrument.logged(instrument.latest))  # type: ignore[attr-defined]
         written |= set(instrument._last_plots)  # type: ignore[attr-defined]
