@@ -109,9 +109,9 @@ class Fit:
             requests |= dict.fromkeys(instrument.requests)
         return list(requests)
 
-    def write_text(self, tag: str, text: str, step: int) -> None:
-        """Writes Markdown to the loggers that show text."""
-        self._reporter.write_text(tag, text, step)
+    def write_text(self, tag: str, text: str, step: int, data: str = "") -> None:
+        """Writes Markdown to the loggers that show text, and the same as JSON."""
+        self._reporter.write_text(tag, text, step, data)
 
     def tell_of_nonfinite(self, message: str) -> None:
         """Warns once a fit of where NaN or Inf began."""

@@ -264,7 +264,7 @@ class HealthCheck(Instrument):
         report = self.report
         if self._fit is not None and self._is_new(report):
             self._written = report
-            self._fit.write_text("health", report.to_markdown(), step)
+            self._write_report(self._fit, step)
         numbers: dict[str, Number] = {
             f"health/{rule}": float(count) for rule, count in self._judge.counts.items()
         }
@@ -298,10 +298,13 @@ class HealthCheck(Instrument):
             return
         self._is_finished = True
         if self.latest_step is not None and self.figures:
-            text = self.report.to_markdown()
-            self._fit.write_text("health", text, self.latest_step)
+            self._write_report(self._fit, self.latest_step)
         if trainer.is_global_zero:
             self._print_report()
+
+    def _write_report(self, fit: Fit, step: int) -> None:
+        report = self.report
+        fit.write_text("health", report.to_markdown(), step, report.to_json())
 
     def _note_origin(self, origin: NonfiniteOrigin | None) -> None:
         """Adds the place where NaN or infinities began to the findings, in the step that has them."""

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from .overview import CHARTS, OverviewChart, healthy_tag, overview_tag
+from .tensorboard import bytes_value
 
 CONFIG_TAG = "custom_scalars__config__"
 """Tag that TensorBoard reads the layout from."""
@@ -40,7 +41,8 @@ def layout_value(sizes: Mapping[str, int], messages: Any) -> Any:
         lines = [_line_chart(chart, proto) for chart in small]
         categories.append(proto.Category(title="Layer by layer", chart=lines))
     layout = proto.Layout(version=0, category=categories)
-    return _as_value(layout, messages)
+    data = layout.SerializeToString()
+    return bytes_value(CONFIG_TAG, data, "custom_scalars", messages)
 
 
 def _margin_chart(chart: OverviewChart, proto: Any) -> Any:
@@ -66,18 +68,4 @@ def _line_chart(chart: OverviewChart, proto: Any) -> Any:
     title = f"{chart.plot} of each"
     return proto.Chart(
         title=title, multiline=proto.MultilineChartContent(tag=[pattern])
-    )
-
-
-def _as_value(layout: Any, messages: Any) -> Any:
-    tensors = import_module(messages.__name__.replace("summary_pb2", "tensor_pb2"))
-    types = import_module(messages.__name__.replace("summary_pb2", "types_pb2"))
-    tensor = tensors.TensorProto(
-        dtype=types.DT_STRING, string_val=[layout.SerializeToString()]
-    )
-    plugin = messages.SummaryMetadata.PluginData(plugin_name="custom_scalars")
-    return messages.Summary.Value(
-        tag=CONFIG_TAG,
-        metadata=messages.SummaryMetadata(plugin_data=plugin),
-        tensor=tensor,
     )

@@ -8,7 +8,7 @@ from .custom_scalars import layout_value
 from .drawing import Picture
 from .overview import numbers_by_plot
 from .record import Record
-from .tensorboard import messages_for, picture_summary, record_summary
+from .tensorboard import bytes_value, messages_for, picture_summary, record_summary
 
 
 class EventFile:
@@ -42,6 +42,11 @@ class EventFile:
         """Writes a picture."""
         summary = picture_summary(picture, self._messages)
         self._events.add_summary(summary, picture.step)
+
+    def write_data(self, name: str, data: str, step: int) -> None:
+        """Writes JSON for `write_report`; TensorBoard does not show it."""
+        value = bytes_value(f"{name}/json", data.encode(), "callbacks", self._messages)
+        self._events.add_summary(self._messages.Summary(value=[value]), step)
 
     def _layout(self, numbers: Mapping[str, float]) -> list[Any]:
         """Returns the layout of the Custom Scalars page, where there are charts that it does not have yet."""

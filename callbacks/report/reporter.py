@@ -62,9 +62,9 @@ class Reporter:
             self._writer.write_record(record, step)
         self._write_pictures()
 
-    def write_text(self, tag: str, text: str, step: int) -> None:
-        """Writes Markdown to the loggers that show text."""
-        self._writer.write_text(tag, text, step)
+    def write_text(self, tag: str, text: str, step: int, data: str = "") -> None:
+        """Writes Markdown to the loggers that show text, and the same as JSON."""
+        self._writer.write_text(tag, text, step, data)
 
     def draw(self, plots: Mapping[str, Plot], step: int) -> None:
         """Queues pictures, by tag; drops them where there is no logger for pictures, or no room in the queue."""

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 TENSORBOARD = "tensorboard.compat.proto.summary_pb2"
 """Module of TensorBoard's messages."""
 
+PLUGINS = {
+    "simple_value": ("scalars", 1),
+    "histo": ("histograms", 2),
+    "image": ("images", 3),
+}
+"""TensorBoard's plugin by kind of value, and the number of the class of its data."""
+
 RGB = 3
 """TensorBoard's number of a color space."""
 
@@ -70,7 +77,7 @@ def record_summary(
         )
     for value in summary.value:
         if value.tag not in described:
-            value.metadata.summary_description = description_of(value.tag)
+            describe(value)
     return summary
 
 
@@ -84,8 +91,31 @@ def picture_summary(picture: Picture, messages: Any = None) -> "Summary":
         height=height, width=width, colorspace=RGB, encoded_image_string=picture.png
     )
     value = messages.Summary.Value(tag=encodable(picture.tag), image=image)
-    value.metadata.summary_description = description_of(value.tag)
+    describe(value)
     return messages.Summary(value=[value])
+
+
+def describe(value: Any) -> None:
+    """Adds what TensorBoard shows beside the chart of a tag."""
+    plugin, data_class = PLUGINS[value.WhichOneof("value")]
+    value.metadata.summary_description = description_of(value.tag)
+    # TensorBoard's data server takes a description only beside the names of the plugin and of the class of its data.
+    value.metadata.plugin_data.plugin_name = plugin
+    if hasattr(value.metadata, "data_class"):  # not in tensorboardX
+        value.metadata.data_class = data_class
+
+
+def bytes_value(tag: str, data: bytes, plugin: str, messages: Any) -> Any:
+    """Returns bytes for a plugin of TensorBoard; of a plugin that it does not have they are kept, and not shown."""
+    tensors = import_module(messages.__name__.replace("summary_pb2", "tensor_pb2"))
+    types = import_module(messages.__name__.replace("summary_pb2", "types_pb2"))
+    return messages.Summary.Value(
+        tag=tag,
+        metadata=messages.SummaryMetadata(
+            plugin_data=messages.SummaryMetadata.PluginData(plugin_name=plugin)
+        ),
+        tensor=tensors.TensorProto(dtype=types.DT_STRING, string_val=[data]),
+    )
 
 
 def encodable(tag: str) -> str:

@@ -63,12 +63,14 @@ class Writer:
         for step, record in self._event_points.take_last().items():
             self._write_numbers(partial(self._write_event, record=record, step=step))
 
-    def write_text(self, tag: str, text: str, step: int) -> None:
-        """Writes Markdown to the Text page of TensorBoard."""
+    def write_text(self, tag: str, text: str, step: int, data: str = "") -> None:
+        """Writes Markdown to the Text page of TensorBoard, and the same as JSON, which programs read."""
 
         def write(logger: Any) -> None:
-            if event_file(logger) is not None:
+            if (file := self._event_file(logger)) is not None:
                 logger.experiment.add_text(tag, text, step)
+                if data:
+                    file.write_data(tag, data, step)
 
         self._write(self._picture_loggers, "texts", write)
 

@@ -1,5 +1,6 @@
 """Tests of TensorBoard's pages as a person sees them, in the browser of the machine (Chromium)."""
 
+import json
 import shutil
 import socket
 import subprocess
@@ -108,6 +109,20 @@ def test_a_page_shows_both_runs(
     page.goto("about:blank")
     runs = ["first", "second"]
     see(page, f"{address}/#{tab}", [*runs, *PAGES[tab]], tmp_path / f"{tab}.png")
+
+
+@pytest.mark.parametrize(
+    ("kind", "tag"),
+    [
+        ("scalars", "update_ratio/net.0.weight"),
+        ("histograms", "activation/net.1"),
+        ("images", "saturation_map/net.1"),
+    ],
+)
+def test_a_description_is_beside_each_chart(address: str, kind: str, tag: str) -> None:
+    answer = urllib.request.urlopen(f"{address}/data/plugin/{kind}/tags").read()
+    shown = json.loads(answer)["second"][tag]["description"]
+    assert "<strong>Bad:</strong>" in shown
 
 
 def test_the_charts_of_the_overview_have_lines(page: Any, address: str) -> None:
