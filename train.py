@@ -1,4 +1,6 @@
-"""Command-line entry point: `python train.py fit|validate|test|predict|diagnose --config configs/kaiming.yaml`."""
+"""Command-line entry point: `python train.py fit|validate|test|predict|diagnose --config configs/kaiming.yaml`,
+and `python train.py report|compare runs/kaiming`.
+"""
 
 # A config can name a class without its module (`class_path: GradStats`) only if the class has been imported.
 import callbacks
@@ -6,7 +8,9 @@ from makemore_lightning import cli
 
 FUNCTIONS = {
     "coordinate_check": callbacks.coordinate_check,
+    "compare_runs": callbacks.compare_runs,
     "diagnose": callbacks.diagnose,
+    "write_report": callbacks.write_report,
 }
 
 

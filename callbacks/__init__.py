@@ -1,6 +1,7 @@
 """Training diagnostics that a person drops into any Lightning project."""
 
 from .activation_histogram import ActivationHistogram
+from .compare_runs import compare_runs
 from .coordinate_check import CoordinateCheck, coordinate_check
 from .diagnose import diagnose
 from .diagnosis import Diagnosis
@@ -12,6 +13,7 @@ from .measure.histogram import Histogram
 from .probe.selection import choose_layers, choose_params
 from .saturation_map import SaturationMap
 from .update_ratio import UpdateRatio
+from .write_report import write_report
 
 __all__ = [
     "ActivationHistogram",
@@ -27,6 +29,8 @@ __all__ = [
     "UpdateRatio",
     "choose_layers",
     "choose_params",
+    "compare_runs",
     "coordinate_check",
     "diagnose",
+    "write_report",
 ]

@@ -42,6 +42,7 @@ from makemore_lightning.parser import (
 )
 from makemore_lightning.parser_errors import in_one_line, with_suggestion
 from makemore_lightning.progress import StepProgress
+from makemore_lightning.report_commands import COMMANDS, run_command
 from makemore_lightning.resume import (
     Checkpoint,
     load_checkpoint,
@@ -332,10 +333,13 @@ def main(functions: Mapping[str, Diagnose] | None = None) -> None:
     """Runs `sys.argv`; an error in the user's input is printed as one line, with exit code 2.
 
     Args:
-        functions: See `make_cli`.
+        functions: See `make_cli`; also `write_report` and `compare_runs`, for the commands `report` and `compare`.
     """
     try:
-        make_cli(functions=functions)
+        if sys.argv[1:2] and sys.argv[1] in COMMANDS:
+            run_command(sys.argv[1:], functions or {})
+        else:
+            make_cli(functions=functions)
     except (InputError, MisconfigurationException) as error:
         message = " ".join(str(error).split())
         # Of several processes, each fails in the same way.

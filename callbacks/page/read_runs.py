@@ -157,7 +157,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
     Loader.add_multi_constructor("", lambda _loader, tag, _node: tag)
     try:
-        contents = yaml.load(file.read_text(), Loader)  # noqa: S506  a safe loader
+        contents = yaml.load(file.read_text(), Loader)
     except (yaml.YAMLError, OSError, UnicodeDecodeError):
         return {}
     return contents if isinstance(contents, dict) else {}

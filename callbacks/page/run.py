@@ -62,7 +62,7 @@ class Run:
 
     @property
     def verdict(self) -> str:
-        """ "ok", "warn" or "fail"; "not judged" without `HealthCheck`."""
+        """Verdict of `HealthCheck`: "ok", "warn" or "fail"; "not judged" without it."""
         return "not judged" if self.health is None else str(self.health["verdict"])
 
     @property

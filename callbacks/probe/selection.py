@@ -22,6 +22,7 @@ LISTED = 40
 """Names that an error message lists at most."""
 
 Candidate = TypeVar("Candidate", nn.Module, nn.Parameter)
+Item = TypeVar("Item")
 
 
 def choose_layers(
@@ -209,11 +210,11 @@ def names_of_functions(layers: Iterable[str]) -> Iterable[str]:
             yield f"{layer}.{function}_1"
 
 
-def evenly_spread(names: Sequence[str], most: int) -> list[str]:
-    """Returns at most so many names, evenly spread, the first and the last among them."""
-    if len(names) <= most:
-        return list(names)
-    return [names[round(i * (len(names) - 1) / (most - 1))] for i in range(most)]
+def evenly_spread(items: Sequence[Item], most: int) -> list[Item]:
+    """Returns at most so many items, evenly spread, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
 def clean_name(root: nn.Module, name: str) -> str:

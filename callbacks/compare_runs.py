@@ -1,0 +1,25 @@
+"""Table of finished trainings: a row of numbers each, and the settings that differ."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .page.comparison import RunRow, differing_settings, row_of
+from .page.read_runs import read_runs
+from .page.run_table import RunTable
+
+
+def compare_runs(runs: str | Path | Sequence[str | Path]) -> RunTable:
+    """Compares trainings by their event files: losses, saturation, dead units, verdicts, and settings that differ.
+
+    Args:
+        runs: Folder with event files, or folders, or folders of such folders; also those of other projects.
+
+    Returns:
+        The table: `rows`, `differing_settings`, `to_markdown()`; printed, it is a table.
+
+    Raises:
+        ValueError: If a folder has no event files, or TensorBoard, which reads them, is not installed.
+    """
+    records = read_runs([runs] if isinstance(runs, str | Path) else runs)
+    rows: list[RunRow] = [row_of(run) for run in records]
+    return RunTable(rows, differing_settings(records))
