@@ -1,9 +1,9 @@
 """Verdicts of HealthCheck on sick and healthy trainings: what is found, where, and what is a false alarm.
 
-    python benchmarks/verdicts.py                           the half to tune on, five seeds, about half an hour
+    python benchmarks/verdicts.py                           the part to tune on, five seeds, about half an hour
     python benchmarks/verdicts.py --only dead_relu --seeds 1        the cases with that text in their names
     python benchmarks/verdicts.py --smallest                a few cases and steps, to see that it works
-    python benchmarks/verdicts.py --part held-out           the half that no threshold was chosen on
+    python benchmarks/verdicts.py --part held-out           the part that no threshold was chosen on
     python benchmarks/verdicts.py --harm                    losses of the faults beside those of the sound trainings
     python benchmarks/verdicts.py --seeds 1 --with torchmortem,torchdiag        other packages on the same cases
 
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from zoo.harm import harm_of, harm_table
 from zoo.outcome import Outcome
 from zoo.runs import Result, Run, execute, in_processes, titles
-from zoo.split import HALVES
+from zoo.split import PARTS
 from zoo.tables import (
     LEGEND,
     case_table,
@@ -48,7 +48,13 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = options.add_argument
-    add("--part", choices=HALVES, default="tuning", dest="half", help="half of models")
+    add(
+        "--part",
+        choices=PARTS,
+        default="tuning",
+        dest="part",
+        help="part of the models",
+    )
     add("--seeds", type=int, default=5, help="seeds 1, 2, ... of each case")
     add("--only", metavar="PATTERN", help="text in the names of cases, or a pattern")
     add("--smallest", action="store_true", help="one seed, few cases and steps")
@@ -65,11 +71,11 @@ def runs_of(arguments: argparse.Namespace, watcher: str) -> list[Run]:
     pattern = SMALLEST if arguments.smallest else arguments.only
     seeds = 1 if arguments.smallest else arguments.seeds
     steps = FEW_STEPS if arguments.smallest else None
-    half = arguments.half
+    part = arguments.part
     return [
-        Run(half, seed, title, watcher, steps, arguments.bare)
+        Run(part, seed, title, watcher, steps, arguments.bare)
         for seed in range(1, seeds + 1)
-        for title in titles(half, seed, pattern)
+        for title in titles(part, seed, pattern)
     ]
 
 
@@ -107,7 +113,7 @@ def judge(console: Console, arguments: argparse.Namespace) -> None:
         outcomes.append(outcome)
         if arguments.json:  # after each, for whoever stops the program early
             write(arguments.json, outcomes)
-    report(console, f"HealthCheck, {arguments.half} half", outcomes)
+    report(console, f"HealthCheck, {arguments.part} part", outcomes)
 
 
 def write(path: Path, outcomes: list[Outcome]) -> None:

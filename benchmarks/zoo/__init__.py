@@ -13,7 +13,7 @@ from .cases import Case
 from .faults import FAULTS
 from .models import MODELS
 from .mutations import mutations
-from .split import Half, half_of
+from .split import Part, part_of
 
 __all__ = [
     "FAULTS",
@@ -32,9 +32,9 @@ __all__ = [
 ]
 
 
-def cases_of(half: Half, seed: int) -> list[Case]:
-    """Returns the cases of a half: the healthy ones, the faults, and the mutations that the seed draws."""
-    models = [each for each in MODELS.values() if half_of(each.name) == half]
+def cases_of(part: Part, seed: int) -> list[Case]:
+    """Returns the cases of a part: the healthy ones, the faults, and the mutations that the seed draws."""
+    models = [each for each in MODELS.values() if part_of(each.name) == part]
     healthy = [Case("healthy", each.name, each) for each in models]
-    faults = [case for case in FAULTS if case.half == half]
-    return [*healthy, *faults, *mutations(half, seed)]
+    faults = [case for case in FAULTS if case.part == part]
+    return [*healthy, *faults, *mutations(part, seed)]

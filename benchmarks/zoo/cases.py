@@ -6,7 +6,7 @@ from typing import Literal
 
 from .breaks import Break
 from .models import Model
-from .split import Half, half_of
+from .split import Part, part_of
 from .training import Training
 
 Kind = Literal["healthy", "fault", "mutation"]
@@ -42,9 +42,9 @@ class Case:
         return f"{self.kind}/{self.name}" + f"@{self.model.name}" * bool(self.breaks)
 
     @property
-    def half(self) -> Half:
-        """Half that the model is in."""
-        return half_of(self.model.name)
+    def part(self) -> Part:
+        """Part that the model is in."""
+        return part_of(self.model.name)
 
     def make(self) -> Training:
         """Builds the training and breaks it."""

@@ -1,4 +1,4 @@
-"""Registry of the faults: breaks at a chosen place, each on models of both halves."""
+"""Registry of the faults: breaks at a chosen place, each on models of more than one part of the zoo."""
 
 from collections.abc import Callable, Iterable
 

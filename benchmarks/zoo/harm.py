@@ -64,7 +64,7 @@ def losses_of(training: Training, steps: int | None) -> list[float]:
 def harm_of(run: Run) -> Harm | None:
     """Fits a case and its sound training from the same seed; None if the case is healthy."""
     silence()
-    case = cases_by_title(run.half, run.seed)[run.title]
+    case = cases_by_title(run.part, run.seed)[run.title]
     if case.kind == "healthy":
         return None
     sound = losses_of(build(case.model.make, run.seed), run.steps)

@@ -15,7 +15,7 @@ from .breaks_of_training import (
 )
 from .cases import Case, Sick
 from .models import MODELS, Model
-from .split import Half, half_of
+from .split import Part, part_of
 
 Mutate = Callable[[Model, random.Random], Sick]
 Eligible = Callable[[Model], bool]
@@ -170,12 +170,12 @@ def layers_in_eval(model: Model, _: random.Random) -> Sick:
     return Sick([evaluate(kinds)], ["", *places])
 
 
-def mutations(half: Half, seed: int) -> list[Case]:
-    """Returns each mutation once, of a model of a half and at a place that the seed draws."""
+def mutations(part: Part, seed: int) -> list[Case]:
+    """Returns each mutation once, of a model of a part and at a place that the seed draws."""
     cases = []
     for name, (mutate, rules, silent, eligible) in MUTATIONS.items():
-        generator = random.Random(f"{name} {half} {seed}")
-        models = [each for each in MODELS.values() if half_of(each.name) == half]
+        generator = random.Random(f"{name} {part} {seed}")
+        models = [each for each in MODELS.values() if part_of(each.name) == part]
         model = generator.choice([each for each in models if eligible(each)])
         sick = mutate(model, generator)
         places = frozenset(sick.places)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from . import Case, cases_of
 from .outcome import Outcome
-from .split import Half
+from .split import Part
 from .training import build, fit, silence
 from .watchers import WATCHERS
 
@@ -23,7 +23,7 @@ class Run:
     """One run of a case.
 
     Attributes:
-        half: Half that the case is of.
+        part: Part that the case is of.
         seed: Seed of the run.
         title: Title of the case.
         watcher: Name of what watches it.
@@ -31,7 +31,7 @@ class Run:
         bare: True also measures the fit without a watcher.
     """
 
-    half: Half
+    part: Part
     seed: int
     title: str
     watcher: str = "HealthCheck"
@@ -40,13 +40,13 @@ class Run:
 
 
 @cache
-def cases_by_title(half: Half, seed: int) -> dict[str, Case]:
-    return {case.title: case for case in cases_of(half, seed)}
+def cases_by_title(part: Part, seed: int) -> dict[str, Case]:
+    return {case.title: case for case in cases_of(part, seed)}
 
 
-def titles(half: Half, seed: int, pattern: str | None) -> list[str]:
-    """Returns the titles of the cases of a half that contain a text or match a pattern."""
-    names = list(cases_by_title(half, seed))
+def titles(part: Part, seed: int, pattern: str | None) -> list[str]:
+    """Returns the titles of the cases of a part that contain a text or match a pattern."""
+    names = list(cases_by_title(part, seed))
     if pattern is None:
         return names
     return [name for name in names if pattern in name or fnmatch.fnmatch(name, pattern)]
@@ -55,7 +55,7 @@ def titles(half: Half, seed: int, pattern: str | None) -> list[str]:
 def execute(run: Run) -> Outcome:
     """Runs a case under a watcher; an exception becomes the verdict "error"."""
     silence()
-    case = cases_by_title(run.half, run.seed)[run.title]
+    case = cases_by_title(run.part, run.seed)[run.title]
     outcome = Outcome(case.kind, case.name, case.model.name, run.seed, "error")
     outcome.rules = sorted(case.rules)
     outcome.places = sorted(case.places)

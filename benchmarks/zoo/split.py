@@ -1,14 +1,14 @@
-"""Split of the models into a half to tune thresholds on and a half that is held out.
+"""Split of the models into a part to tune thresholds on and a part that is held out.
 
 The split is by model, before any verdict was read: faults and mutations follow the model that they break. It is
 balanced over families, and over activations and norms within a family. Thresholds must not be chosen after a verdict
-on the held-out half.
+on the held-out part.
 """
 
 from typing import Literal
 
-Half = Literal["tuning", "held-out"]
-HALVES: tuple[Half, ...] = ("tuning", "held-out")
+Part = Literal["tuning", "held-out"]
+PARTS: tuple[Part, ...] = ("tuning", "held-out")
 
 HELD_OUT = {
     *("mlp_kaiming", "mlp_tanh_spirals", "mlp_sigmoid", "mlp_relu_spirals"),
@@ -27,6 +27,6 @@ HELD_OUT = {
 """Names of the models that are held out."""
 
 
-def half_of(model: str) -> Half:
-    """Returns the half of a model."""
+def part_of(model: str) -> Part:
+    """Returns the part that a model is in."""
     return "held-out" if model in HELD_OUT else "tuning"

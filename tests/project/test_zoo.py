@@ -11,10 +11,10 @@ pytest.importorskip("sklearn", reason="most data of the zoo are scikit-learn's")
 from zoo import FAULTS, MODELS, Case, cases_of
 from zoo.mutations import MUTATIONS, mutations
 from zoo.runs import Run, execute, titles
-from zoo.split import HALVES, HELD_OUT, half_of
+from zoo.split import HELD_OUT, PARTS, part_of
 from zoo.training import LossRecord, Training, build, fit
 
-ALL = [case for half in HALVES for case in cases_of(half, 1)]
+ALL = [case for part in PARTS for case in cases_of(part, 1)]
 
 
 def cases() -> list[Any]:
@@ -47,11 +47,11 @@ def test_the_seed_decides() -> None:
 
 
 class TestSplit:
-    """Each model is in one half, and both halves have all families and kinds of faults."""
+    """Each model is in one part, and both have all families and kinds of faults."""
 
     def test_no_model_is_in_both(self) -> None:
         tuning, held_out = (
-            {case.model.name for case in cases_of(half, 1)} for half in HALVES
+            {case.model.name for case in cases_of(part, 1)} for part in PARTS
         )
         assert not tuning & held_out
         assert tuning | held_out == set(MODELS)
@@ -63,14 +63,14 @@ class TestSplit:
         "family", sorted({each.family for each in MODELS.values()})
     )
     def test_is_balanced(self, family: str) -> None:
-        halves = [
-            half_of(each.name) for each in MODELS.values() if each.family == family
+        parts = [
+            part_of(each.name) for each in MODELS.values() if each.family == family
         ]
-        assert abs(halves.count("tuning") - halves.count("held-out")) <= 1
+        assert abs(parts.count("tuning") - parts.count("held-out")) <= 1
 
     def test_faults_are_in_both(self) -> None:
         tuning, held_out = (
-            {case.name for case in FAULTS if case.half == half} for half in HALVES
+            {case.name for case in FAULTS if case.part == part} for part in PARTS
         )
         assert tuning == held_out
 
@@ -78,10 +78,10 @@ class TestSplit:
         assert len(MODELS) >= 40
         assert len({case.name for case in FAULTS}) >= 30
 
-    def test_mutations_are_drawn_from_their_half(self) -> None:
-        for half in HALVES:
+    def test_mutations_are_drawn_from_their_part(self) -> None:
+        for part in PARTS:
             for seed in range(20):
-                assert {case.half for case in mutations(half, seed)} == {half}
+                assert {case.part for case in mutations(part, seed)} == {part}
 
 
 def parameters(training: Training) -> dict[str, torch.Tensor]:
