@@ -7,6 +7,15 @@ from . import (  # isort: skip  # models before the faults that break them
     healthy_tables,
     healthy_transfer,
     healthy_vision,
+    unseen_healthy_deep,
+    unseen_healthy_generative,
+    unseen_healthy_practice,
+    unseen_healthy_representations,
+    unseen_healthy_rewards,
+    unseen_healthy_sequences,
+    unseen_healthy_structures,
+    unseen_healthy_tables,
+    unseen_healthy_vision,
 )
 from . import faults_of_initialization, faults_of_numbers, faults_of_optimization
 from .cases import Case
@@ -29,6 +38,15 @@ __all__ = [
     "healthy_tables",
     "healthy_transfer",
     "healthy_vision",
+    "unseen_healthy_deep",
+    "unseen_healthy_generative",
+    "unseen_healthy_practice",
+    "unseen_healthy_representations",
+    "unseen_healthy_rewards",
+    "unseen_healthy_sequences",
+    "unseen_healthy_structures",
+    "unseen_healthy_tables",
+    "unseen_healthy_vision",
 ]
 
 

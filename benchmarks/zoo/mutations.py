@@ -157,6 +157,7 @@ def layers_constant(model: Model, generator: random.Random) -> Sick:
 
 MODES = {"mlp_batchnorm", "resnet_zero_gamma", "transformer_encoder"} | {
     *("mlp_dropout", "vgg_batchnorm_dropout", "squeeze_excite"),
+    *("mlp_dropout_half", "mobilenet_v2"),
 }
 """Models with layers that differ between train and eval mode."""
 

@@ -32,13 +32,15 @@ class Training:
         module: Model, loss and optimizer.
         batches: Training batches, or a LightningDataModule.
         arguments: Further arguments of the Trainer.
-        steps: Number of training batches.
+        steps: Number of training batches, of all epochs together.
+        epochs: Number of epochs.
     """
 
     module: LightningModule
     batches: Any
     arguments: dict[str, Any] = field(default_factory=dict)
     steps: int = STEPS
+    epochs: int = 1
 
 
 class LossRecord(Callback):
@@ -74,11 +76,12 @@ def fit(
 ) -> None:
     """Runs a training for its number of batches, or for fewer."""
     batches = min(training.steps, steps or training.steps)
+    epochs = min(training.epochs, batches)
     trainer = Trainer(
         **QUIET,
         **training.arguments,
-        max_epochs=1,
-        limit_train_batches=batches,
+        max_epochs=epochs,
+        limit_train_batches=batches // epochs,
         callbacks=list(callbacks),
     )
     trainer.fit(training.module, training.batches)
