@@ -17,7 +17,15 @@ from . import (  # isort: skip  # models before the faults that break them
     unseen_healthy_tables,
     unseen_healthy_vision,
 )
-from . import faults_of_initialization, faults_of_numbers, faults_of_optimization
+from . import (
+    faults_of_initialization,
+    faults_of_numbers,
+    faults_of_optimization,
+    unseen_faults_of_initialization,
+    unseen_faults_of_loss,
+    unseen_faults_of_numbers,
+    unseen_faults_of_optimization,
+)
 from .cases import Case
 from .faults import FAULTS
 from .models import MODELS
@@ -38,6 +46,10 @@ __all__ = [
     "healthy_tables",
     "healthy_transfer",
     "healthy_vision",
+    "unseen_faults_of_initialization",
+    "unseen_faults_of_loss",
+    "unseen_faults_of_numbers",
+    "unseen_faults_of_optimization",
     "unseen_healthy_deep",
     "unseen_healthy_generative",
     "unseen_healthy_practice",

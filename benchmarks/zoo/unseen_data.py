@@ -79,7 +79,7 @@ def topics() -> tuple[Tensor, Tensor]:
     """Word counts of documents and which of five topics each has, two on average."""
     from sklearn.datasets import make_multilabel_classification
 
-    documents: Any = make_multilabel_classification(2000, 20, 5, random_state=0)
+    documents: Any = make_multilabel_classification(2000, random_state=0)
     x, y = map(torch.tensor, documents)
     return standardized(x), y.float()
 

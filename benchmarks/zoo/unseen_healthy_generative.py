@@ -42,8 +42,10 @@ def summed_evidence(outputs: tuple[Tensor, Tensor, Tensor], x: Tensor) -> Tensor
 
 @model("generative", head="")
 def vae_summed() -> Training:
-    module = Fit(SummedVAE(), summed_evidence, adam(1e-3))
-    return Training(module, Batches(digit_pixels(), digit_pixels(), size=128))
+    module = Fit(SummedVAE(), summed_evidence, adam(2e-3))
+    return Training(
+        module, Batches(digit_pixels(), digit_pixels(), size=128), steps=450
+    )
 
 
 class Quantized(nn.Module):
@@ -181,5 +183,5 @@ class MaskedFit(Fit):
 def masked_autoencoder() -> Training:
     from .data import digits
 
-    module = MaskedFit(Masked(), F.mse_loss, adam(2e-3))
-    return Training(module, Batches(*learned(*digits()), size=48))
+    module = MaskedFit(Masked(), F.mse_loss, adam(3e-3))
+    return Training(module, Batches(*learned(*digits()), size=48), steps=450)

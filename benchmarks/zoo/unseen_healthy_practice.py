@@ -68,7 +68,7 @@ def unfreezing_by_epoch() -> Training:
     return Training(module, Validated(*digits()), steps=308, epochs=14)
 
 
-@model("optimization", hidden=2)
+@model("optimization")
 def cyclic_rate() -> Training:
     def scheduler(optimizer: Any) -> Any:
         return CyclicLR(optimizer, 1e-2, 1e-1, 50)

@@ -82,13 +82,13 @@ class Wasserstein(Adversaries):
         (slope,) = torch.autograd.grad(scores, between, create_graph=True)
         penalty = (slope.norm(dim=1) - 1).square().mean()
         distance = self.critic(fakes).mean() - self.critic(points).mean()
-        return distance + 10 * penalty
+        return distance + penalty
 
 
 @model("rewards", head="", falls=False)
 def wgan_penalty() -> Training:
     critic = mlp([2, 64, 64, 1], nn.LeakyReLU)
-    return Training(Wasserstein(critic, 3), Batches(*moons(), size=128), steps=600)
+    return Training(Wasserstein(critic, 2), Batches(*moons(), size=128), steps=600)
 
 
 class Room:

@@ -150,9 +150,9 @@ def poisson(outputs: Tensor, targets: Tensor) -> Tensor:
 
 @model("table", hidden=2)
 def regression_of_counts() -> Training:
-    net = mlp([4, 64, 32, 1], nn.Softplus)
+    net = mlp([4, 64, 32, 1])
     module = Fit(net, poisson, optimizer_of(torch.optim.RMSprop, lr=2e-3))
-    return Training(module, Batches(*learned(*counts())))
+    return Training(module, Batches(*learned(*counts())), steps=500)
 
 
 def ordinal(outputs: Tensor, targets: Tensor) -> Tensor:

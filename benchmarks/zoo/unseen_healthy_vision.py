@@ -46,7 +46,7 @@ def mobilenet_v2() -> Training:
 @model("vision")
 def vision_transformer() -> Training:
     smooth = nn.CrossEntropyLoss(label_smoothing=0.1)
-    module = Fit(ViT(), smooth, decayed(3e-3, 0.05), warm_cosine)
+    module = Fit(ViT(), smooth, decayed(5e-3, 0.05), warm_cosine)
     return Training(module, images(), {"gradient_clip_val": 1.0})
 
 
