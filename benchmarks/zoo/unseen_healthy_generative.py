@@ -146,8 +146,8 @@ class PointDiffusion(Fit):
 
 @model("generative", head="net.mlp.head")
 def diffusion_points() -> Training:
-    module = PointDiffusion(NoiseNet(), F.mse_loss, adam(2e-3))
-    return Training(module, Batches(*learned(*moons()), size=128), steps=500)
+    module = PointDiffusion(NoiseNet(), F.mse_loss, adam(4e-3))
+    return Training(module, Batches(*learned(*moons()), size=128), steps=700)
 
 
 class Masked(nn.Module):

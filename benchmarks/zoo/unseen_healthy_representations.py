@@ -74,7 +74,7 @@ class BarlowTwins(Fit):
 def barlow_twins() -> Training:
     net = mlp([64, 128, 128, 32], norm=nn.BatchNorm1d)
     module = BarlowTwins(net, F.mse_loss, adam(1e-3))
-    return Training(module, Batches(*learned(*digits()), size=96), steps=250)
+    return Training(module, Batches(*learned(*digits()), size=96), steps=500)
 
 
 class Triplets(Fit):

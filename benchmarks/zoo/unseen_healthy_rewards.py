@@ -88,7 +88,7 @@ class Wasserstein(Adversaries):
 @model("rewards", head="", falls=False)
 def wgan_penalty() -> Training:
     critic = mlp([2, 64, 64, 1], nn.LeakyReLU)
-    return Training(Wasserstein(critic, 2), Batches(*moons(), size=128), steps=600)
+    return Training(Wasserstein(critic, 3), Batches(*moons(), size=128), steps=900)
 
 
 class Room:

@@ -68,6 +68,6 @@ def mixture_density() -> Training:
     noise = 0.05 * torch.randn(3000, generator=generator)
     x = targets + 0.35 * torch.sin(6.28 * targets) + noise
     net = mlp([1, 48, 48, 15], nn.Tanh)
-    module = Fit(net, mixture, adam(5e-3))
+    module = Fit(net, mixture, adam(3e-3))
     x = ((x - x.mean()) / x.std())[:, None]
-    return Training(module, Batches(*learned(x, targets), size=128))
+    return Training(module, Batches(*learned(x, targets), size=128), steps=500)

@@ -11,7 +11,7 @@ pytest.importorskip("sklearn", reason="most data of the zoo are scikit-learn's")
 from zoo import FAULTS, MODELS, Case, cases_of
 from zoo.mutations import MUTATIONS, mutations
 from zoo.runs import Run, execute, titles
-from zoo.split import HELD_OUT, PARTS, part_of
+from zoo.split import HELD_OUT, PARTS, UNSEEN, part_of
 from zoo.training import LossRecord, Training, build, fit
 
 ALL = [case for part in PARTS for case in cases_of(part, 1)]
@@ -47,17 +47,16 @@ def test_the_seed_decides() -> None:
 
 
 class TestSplit:
-    """Each model is in one part, and both have all families and kinds of faults."""
+    """Each model is in one part; tuning and held-out have all families and kinds of faults."""
 
-    def test_no_model_is_in_both(self) -> None:
-        tuning, held_out = (
-            {case.model.name for case in cases_of(part, 1)} for part in PARTS
-        )
-        assert not tuning & held_out
-        assert tuning | held_out == set(MODELS)
+    def test_no_model_is_in_two(self) -> None:
+        models = [{case.model.name for case in cases_of(part, 1)} for part in PARTS]
+        assert sum(map(len, models)) == len(MODELS)
+        assert set().union(*models) == set(MODELS)
 
     def test_names_are_models(self) -> None:
-        assert set(MODELS) > HELD_OUT
+        assert set(MODELS) > HELD_OUT | UNSEEN
+        assert not HELD_OUT & UNSEEN
 
     @pytest.mark.parametrize(
         "family", sorted({each.family for each in MODELS.values()})
@@ -69,14 +68,21 @@ class TestSplit:
         assert abs(parts.count("tuning") - parts.count("held-out")) <= 1
 
     def test_faults_are_in_both(self) -> None:
-        tuning, held_out = (
+        tuning, held_out, unseen = (
             {case.name for case in FAULTS if case.part == part} for part in PARTS
         )
         assert tuning == held_out
+        assert not unseen & tuning
 
     def test_sizes(self) -> None:
         assert len(MODELS) >= 40
         assert len({case.name for case in FAULTS}) >= 30
+
+    def test_size_of_the_unseen(self) -> None:
+        faults = [case for case in FAULTS if case.part == "unseen"]
+        assert len(UNSEEN) >= 34
+        assert len(faults) >= 60
+        assert len({case.name for case in faults}) >= 30
 
     def test_mutations_are_drawn_from_their_part(self) -> None:
         for part in PARTS:
