@@ -4,6 +4,7 @@
     python benchmarks/verdicts.py --only dead_relu --seeds 1        the cases with that text in their names
     python benchmarks/verdicts.py --smallest                a few cases and steps, to see that it works
     python benchmarks/verdicts.py --part held-out           the part that no threshold was chosen on
+    python benchmarks/verdicts.py --part unseen             the part that was written without knowledge of the rules
     python benchmarks/verdicts.py --harm                    losses of the faults beside those of the sound trainings
     python benchmarks/verdicts.py --seeds 1 --with torchmortem,torchdiag        other packages on the same cases
 
