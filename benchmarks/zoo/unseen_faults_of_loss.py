@@ -53,6 +53,7 @@ def targets_broadcast(_: Model) -> Sick:
 
 @fault("cosine_margin selu_alpha_dropout", "update_low loss_stalls initial_loss")
 def loss_by_a_million(_: Model) -> Sick:
+    # By SGD; the losses are in millionths, and do not fall.
     return Sick([map_loss(lambda loss: loss / 1e6)], ALL)
 
 

@@ -62,26 +62,27 @@ def all_positions_masked(model: Model) -> Sick:
     return Sick([trap(place, softmax_of_nothing, 44)], [place])
 
 
-def deviation_of_equals(x: Tensor) -> Tensor:
-    """Standard deviation of equal numbers, whose derivative is 0 / 0."""
-    return x + (0 * x).std(-1, keepdim=True)
+def entropy_behind_where(x: Tensor) -> Tensor:
+    """Entropy whose infinite derivative at zero `torch.where` does not keep off."""
+    distances = x - x.amin(-1, keepdim=True)
+    return torch.where(distances > 0, distances * distances.log(), 0.0)
 
 
 @fault("mlp_mish_moons column_transformer", "nonfinite", nan_steps=[119])
-def deviation_in_backward(model: Model) -> Sick:
+def entropy_in_backward(model: Model) -> Sick:
     place = model.hidden[1] if model.hidden else model.head
-    return Sick([trap(place, deviation_of_equals, 119)], [place])
+    return Sick([trap(place, entropy_behind_where, 119)], [place])
 
 
-def root_of_relu(x: Tensor) -> Tensor:
-    """Power of a half of what a ReLU cuts off, whose derivative is infinite."""
-    return F.relu(x).pow(0.5)
+def root_of_distance(x: Tensor) -> Tensor:
+    """Root of the distance to the least number, which is zero once."""
+    return (x - x.amin(-1, keepdim=True)).pow(0.5)
 
 
 @fault("mlp_wide entity_embeddings", "nonfinite", nan_steps=[158])
 def root_in_backward(model: Model) -> Sick:
     place = model.activations[0] if model.hidden else "net.mlp.act1"
-    return Sick([trap(place, root_of_relu, 158)], [place])
+    return Sick([trap(place, root_of_distance, 158)], [place])
 
 
 def cosine_by_hand(x: Tensor) -> Tensor:
