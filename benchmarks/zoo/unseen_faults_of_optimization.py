@@ -147,11 +147,6 @@ def rate_tiny_of_second_layer(model: Model) -> Sick:
     return Sick([set_rate_of(model.hidden[1], by=1e-6)], [model.hidden[1]])
 
 
-@fault("mlp_pyramid mlp_wide", "update_high uneven_learning")
-def rate_huge_of_first_layer(model: Model) -> Sick:
-    return Sick([set_rate_of(model.hidden[0], by=1000)], [model.hidden[0]])
-
-
 MODE = "eval_mode batchnorm"
 
 
