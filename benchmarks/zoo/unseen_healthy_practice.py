@@ -120,7 +120,7 @@ def signs_by_lion() -> Training:
     return Training(module, Batches(*learned(*digits())))
 
 
-@model("optimization", hidden=2)
+@model("optimization")
 def clipping_by_value() -> Training:
     module = Fit(mlp([13, 48, 48, 3], nn.ELU), F.cross_entropy, adam(3e-3))
     batches = Batches(*learned(*table("wine")), size=32)
