@@ -251,10 +251,17 @@ class MakemoreCLI(DiagnosingCLI):
         # No collective operation, such as Trainer.log_dir, after this test.
         if not self.trainer.is_global_zero:
             return
-        commands = [
-            shlex.join(["tensorboard", "--logdir", str(logger.save_dir)])
+        loggers = [
+            logger
             for logger in self.trainer.loggers
             if isinstance(logger, TensorBoardLogger)
+        ]
+        commands = [
+            *(shell_command("report", str(logger.log_dir)) for logger in loggers),
+            *(
+                shlex.join(["tensorboard", "--logdir", str(logger.save_dir)])
+                for logger in loggers
+            ),
         ]
         best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
         checkpoint = best or self._last_checkpoint()

@@ -22,6 +22,9 @@ RIDGES = 12
 MOST_LAYERS = 8
 """Layers of a chart whose lines have to be told apart."""
 
+CELLS, TAIL = 24, 0.002
+"""Cells of a density, and the fraction of the values at each end that it leaves out."""
+
 BAND = (-3.5, -2.0)
 """Healthy update ratios."""
 
@@ -72,13 +75,18 @@ class Density(NamedTuple):
 
 
 def density_of(distribution: Distribution) -> Density:
-    """Returns the density at the middle of each bin that has a width."""
+    """Returns the density over `CELLS` cells of equal width, without the outermost `TAIL` of the values at each end.
+
+    The bins of event files are of many widths, and few values in a narrow one would be drawn as a spike.
+    """
     edges, counts = np.asarray(distribution.edges), np.asarray(distribution.counts)
-    widths = np.diff(edges)
-    is_wide = widths > 0
-    middles = ((edges[1:] + edges[:-1]) / 2)[is_wide]
-    heights = counts[is_wide] / widths[is_wide] / max(counts.sum(), 1)
-    return Density(middles, heights)
+    below = np.concatenate([[0.0], counts.cumsum()]) / max(counts.sum(), 1)
+    low, high = np.interp([TAIL, 1 - TAIL], below, edges)
+    if low == high:
+        return Density(np.array([low]), np.array([1.0]))
+    cells = np.linspace(low, high, CELLS + 1)
+    heights = np.diff(np.interp(cells, edges, below)) / np.diff(cells)
+    return Density((cells[1:] + cells[:-1]) / 2, heights)
 
 
 def distribution_chart(run: Run, plot: str, label: str) -> str:
@@ -94,6 +102,7 @@ def distribution_chart(run: Run, plot: str, label: str) -> str:
             steps = {points[place].step for points in layers.values()}
             panel.set_title(f"step {min(steps)}", loc="left")
             panel.set_xlabel(label)
+            panel.locator_params(axis="x", nbins=4)
             panel.set_yticks([])
         axes[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
 
@@ -130,6 +139,7 @@ def draw_ridges(panel: Axes, points: Sequence[Distribution]) -> None:
     panel.set_yticks(
         range(len(points)), [f"{each.step:g}" for each in points], fontsize=7
     )
+    panel.locator_params(axis="x", nbins=4)
     panel.spines["left"].set_visible(False)
     panel.tick_params(axis="y", length=0)
 

@@ -74,7 +74,7 @@ def differing_settings(runs: Sequence[Run]) -> dict[str, list[Any]]:
     return {
         name: values
         for name in names
-        if not any(part in name for part in IRRELEVANT)
+        if not any(word in name for word in IRRELEVANT)
         and differ(values := [run.settings.get(name) for run in runs])
     }
 

@@ -100,7 +100,7 @@ def series_of(events: "EventAccumulator", tag: str) -> Series:
 
 def distributions_of(events: "EventAccumulator", tag: str) -> list[Distribution]:
     """Returns the histograms of a tag, without empty bins at their ends."""
-    found = {}
+    distributions = {}
     for point in events.Histograms(tag):
         value = point.histogram_value
         low = max(value.min, -1e300)
@@ -113,17 +113,17 @@ def distributions_of(events: "EventAccumulator", tag: str) -> list[Distribution]
         if bins:
             limits = [bins[0][0], *(right for _, right, _ in bins)]
             counts = [count for *_, count in bins]
-            found[point.step] = Distribution(point.step, limits, counts)
-    return [found[step] for step in sorted(found)]
+            distributions[point.step] = Distribution(point.step, limits, counts)
+    return [distributions[step] for step in sorted(distributions)]
 
 
 def images_of(events: "EventAccumulator", tag: str) -> list[Image]:
     """Returns the pictures of a tag."""
-    found = {
+    images = {
         point.step: Image(point.step, point.encoded_image_string)
         for point in events.Images(tag)
     }
-    return [found[step] for step in sorted(found)]
+    return [images[step] for step in sorted(images)]
 
 
 def health_of(

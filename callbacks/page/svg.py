@@ -64,6 +64,12 @@ def for_page(svg: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    referenced = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
+    svg = re.sub(
+        r' id="([^"]+)"',
+        lambda match: match[0] if match[1] in referenced else "",
+        svg,
+    )
     svg = svg.replace(INK, "currentColor").replace(PAPER, "var(--paper)")
     return re.sub(r"\s*\n\s*", "\n", svg)
 

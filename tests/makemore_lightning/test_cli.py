@@ -35,8 +35,12 @@ class TestFit:
     def test_last_lines_are_commands(self, trained: TrainedRun, tmp_path: Path) -> None:
         folder, result = trained
         assert result.code == 0, result.err
-        charts, predict = result.out.strip().splitlines()[-2:]
+        report, charts, predict = result.out.strip().splitlines()[-3:]
         program = str(ROOT / "train.py")
+        run = str(RUN_FOLDER)
+        assert shlex.split(report) == ["python", program, "report", run]
+        assert run_in_process(folder, "report", run).code == 0
+        assert (folder / RUN_FOLDER / "report.html").is_file()
         assert shlex.split(charts) == ["tensorboard", "--logdir", "runs"]
         python, *arguments = shlex.split(predict)
         checkpoint = str(BEST_CHECKPOINT)

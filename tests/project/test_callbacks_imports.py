@@ -15,7 +15,7 @@ EACH_FILE = pytest.mark.parametrize(
     "path", FILES, ids=lambda path: str(path.relative_to(CALLBACKS))
 )
 
-FOLDERS = ("health", "measure", "observation", "probe", "report", "trial")
+FOLDERS = ("health", "measure", "observation", "page", "probe", "report", "trial")
 MESSAGES = {"_messages", "_lightning"}
 SHARED = {"_instrument", "_fit", *MESSAGES, *FOLDERS}
 
@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "health": set(),
     "measure": set(),
     "observation": {"health", "measure", "probe"},
+    "page": {"health", "probe", *MESSAGES},
     "probe": {"measure", *MESSAGES},
     "report": {"measure", *MESSAGES},
     "trial": {"_instrument", "measure", "probe", "report", *MESSAGES},
@@ -40,6 +41,7 @@ PACKAGES: dict[str, set[str]] = {
     "health": {"numpy", "rich"},
     "measure": {"torch", "numpy"},
     "observation": {"torch"},
+    "page": {"numpy", "matplotlib", "tensorboard", "jinja2", "yaml", "rich"},
     "probe": {"torch", "numpy"},
     "report": {
         "torch",

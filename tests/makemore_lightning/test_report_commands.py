@@ -1,0 +1,52 @@
+"""Tests of `train.py report` and `train.py compare`."""
+
+from pathlib import Path
+
+import pytest
+from command_line import run_in_process
+from torch.utils.tensorboard import SummaryWriter
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Working directory with two runs."""
+    for name, loss in (("first", 2.0), ("second", 1.0)):
+        with SummaryWriter(str(tmp_path / "runs" / name)) as writer:
+            writer.add_scalar("train/loss", 3.0, 0)
+            writer.add_scalar("train/loss", loss, 10)
+    return tmp_path
+
+
+def test_report_writes_three_files_and_names_the_page(folder: Path) -> None:
+    result = run_in_process(folder, "report", "runs", "--output=lessons.html")
+    assert result.code == 0, result.err
+    assert result.out.startswith("lessons.html")
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"runs", "lessons.html", "lessons.json", "lessons.md"}
+
+
+def test_report_stands_in_the_folder_that_runs_share(folder: Path) -> None:
+    run_in_process(folder, "report", "runs/first", "runs/second")
+    assert (folder / "runs" / "report.html").is_file()
+
+
+def test_compare_prints_a_row_a_run(folder: Path) -> None:
+    result = run_in_process(folder, "compare", "runs")
+    assert result.code == 0, result.err
+    assert "| first | 10 | 3.0000 | 2.0000 | - | - | - | not judged |" in result.out
+    assert "| second | 10 | 3.0000 | 1.0000 |" in result.out
+
+
+@pytest.mark.parametrize("command", ["report", "compare"])
+def test_a_folder_without_runs_is_one_line(folder: Path, command: str) -> None:
+    result = run_in_process(folder, command, "nowhere")
+    assert result.code == 2
+    assert result.err.startswith("error: nowhere is no folder: give folders of runs")
+    assert len(result.err.splitlines()) == 1
+
+
+def test_a_page_that_cannot_be_written_is_one_line(folder: Path) -> None:
+    (folder / "file").write_text("")
+    result = run_in_process(folder, "report", "runs", "--output=file/page.html")
+    assert result.code == 2
+    assert len(result.err.splitlines()) == 1
