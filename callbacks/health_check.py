@@ -15,19 +15,28 @@ from .health.catalogue import NAMES
 from .health.health_report import HealthReport
 from .health.judge import Judge
 from .health.observation import Nonfinite
+from .health.rule import Violation
 from .health.terminal import print_report
 from .observation.health_requests import HealthRequests
 from .observation.mean_loss import MeanLoss
 from .observation.observe_step import Facts, observe_step
 from .observation.observed_params import are_settled
+from .probe.length import step_of
 from .probe.measurements import Measurements
 from .probe.nonfinite_origin import NonfiniteOrigin
 from .probe.nonfinite_watch import NonfiniteWatch
-from .probe.probe import Probe
+from .probe.probe import PATIENT, Probe
 from .probe.request import Quantity, Request
 
 EARLY_STEPS = 10
 """Due steps in which the symmetry of units is measured."""
+
+NO_STEPS = Violation(
+    where="",
+    severity="fail",
+    message=f"No optimizer has stepped in {PATIENT} batches: nothing is trained.",
+    remedy="Call optimizer.step() after manual_backward(), or check the condition that it depends on.",
+)
 
 ON_FAIL = ("report", "stop", "raise")
 
@@ -142,7 +151,9 @@ class HealthCheck(Instrument):
         if not (observation.layers or observation.params):
             return {}
         self._judge.judge(observation)
-        self._is_settled = are_settled(measurements, self._judge.course.moved)
+        self._is_settled = are_settled(
+            measurements, self._requests, self._judge.course.moved
+        )
         return self._numbers(measurements.step)
 
     def what_is_missing(self, measurements: Measurements) -> str | None:
@@ -216,6 +227,7 @@ class HealthCheck(Instrument):
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         if self._watch is not None:
             self._note_origin(self._watch.end_batch())
+        self._note_missing_steps(trainer)
         if self._was_judged:
             self._was_judged = False
             self._end_fit_if_it_fails(trainer)
@@ -248,6 +260,7 @@ class HealthCheck(Instrument):
         self._watch: NonfiniteWatch | None = None
         self._judged = 0
         self._was_judged = self._is_finished = self._is_settled = False
+        self._misses_steps = False
         self._losses, self._past_losses = MeanLoss(), 0
         self._bar_word: ProgressBarWord | None = None
         self._written: HealthReport | None = None
@@ -315,6 +328,13 @@ class HealthCheck(Instrument):
         self._was_judged = True
         if self._fit is not None:
             self._fit.tell_of_nonfinite(origin.message)
+
+    def _note_missing_steps(self, trainer: Trainer) -> None:
+        """Adds to the findings, once, that no optimizer steps."""
+        if self._fit is None or self._misses_steps or not self._fit.probe.waits_in_vain:
+            return
+        self._misses_steps = self._was_judged = True
+        self._judge.add("unmoved", NO_STEPS, step_of(trainer))
 
     def _remove_word(self) -> None:
         if self._bar_word is not None:

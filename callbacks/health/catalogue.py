@@ -200,6 +200,15 @@ RULES: tuple[Rule, ...] = (
         hold=2,
     ),
     Rule(
+        name="dropout",
+        measures="fraction of the values that a dropout drops",
+        why="What is left of an example is too little to learn from.",
+        remedy="Lower p: 0.1 to 0.5 are usual.",
+        source="Srivastava et al., Dropout (2014), 7.3",
+        find=training_rules.dropout,
+        limits={"fraction": Limits(0.8)},
+    ),
+    Rule(
         name="bias_before_norm",
         measures="biases before a BatchNorm",
         why="The mean that BatchNorm subtracts takes the bias with it.",

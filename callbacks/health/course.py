@@ -28,6 +28,7 @@ class Course:
         expected_loss: Loss of an untrained model; None = inferred from the loss function.
         first_loss: Loss at the first due step; that of the run, also in a resumed one.
         first_losses: Losses of the first due steps.
+        chance_loss: Loss of knowing nothing, if the loss is one cross entropy and nothing else.
         lowest_loss: Lowest mean loss between two due steps.
         step_of_peak: Last step at which a learning rate was higher than ever before: the end of a warm-up.
         peak_rates: Highest learning rate of each parameter.
@@ -46,6 +47,7 @@ class Course:
     expected_loss: float | None = None
     first_loss: float | None = None
     first_losses: tuple[float, ...] = ()
+    chance_loss: float | None = None
     lowest_loss: float | None = None
     step_of_peak: int = 0
     peak_rates: Mapping[str, float] = field(default_factory=dict)
@@ -83,6 +85,7 @@ class Course:
             "first_step": self.first_step,
             "first_loss": self.first_loss,
             "first_losses": list(self.first_losses),
+            "chance_loss": self.chance_loss,
             "lowest_loss": self.lowest_loss,
             "step_of_peak": self.step_of_peak,
             "peak_rates": dict(self.peak_rates),
@@ -166,9 +169,23 @@ def _with_loss(course: Course, observation: Observation) -> Course:
     return replace(
         course,
         first_loss=loss if course.first_loss is None else course.first_loss,
+        chance_loss=chance_loss(observation)
+        if course.first_loss is None
+        else course.chance_loss,
         first_losses=(*course.first_losses, loss)[:FIRST_LOSSES],
         lowest_loss=lowest(loss, course.lowest_loss),
     )
+
+
+def chance_loss(observation: Observation) -> float | None:
+    """Returns ln C if the loss is the cross entropy of C classes, without weights, smoothing or other terms."""
+    if len(observation.losses) != 1 or observation.loss is None:
+        return None
+    (function,) = observation.losses
+    if not function.classes or function.value is None or not function.is_normalized:
+        return None
+    is_alone = math.isclose(observation.loss, function.value, rel_tol=1e-3)
+    return math.log(function.classes) if is_alone else None
 
 
 def _with_scaler(course: Course, observation: Observation) -> Course:

@@ -74,14 +74,23 @@ class Judge:
         if self.course.nonfinite is not None:
             return
         self.course = replace(self.course, nonfinite=began)
-        rule = next(rule for rule in self._rules if rule.name == "nonfinite")
-        violation = Violation(
-            began.where, "fail", began.message, float(began.count), 0.0
-        )
+        count = float(began.count)
+        violation = Violation(began.where, "fail", began.message, count, 0.0)
+        self.add("nonfinite", violation, step)
+
+    def add(self, name: str, violation: Violation, step: int) -> None:
+        """Adds what was seen between due steps to the findings.
+
+        Args:
+            name: Name of the rule.
+            violation: What was seen.
+            step: Step at which it was.
+        """
+        rule = next(rule for rule in self._rules if rule.name == name)
         if not self._is_ignored(rule, violation):
             finding = self._finding(rule, violation, step, step)
-            self._findings[rule.name, began.where] = finding
-            self.counts[rule.name] = max(1, self.counts.get(rule.name, 0))
+            self._findings[name, violation.where] = finding
+            self.counts[name] = max(1, self.counts.get(name, 0))
 
     def _note(self, rule: Rule, violations: Iterable[Violation], step: int) -> int:
         """Counts the places at which a rule is broken for long enough, and updates their findings."""

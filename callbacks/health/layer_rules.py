@@ -101,6 +101,7 @@ def activation_scale(course: Course, rule: Rule) -> Iterator[Violation]:
     if course.judged > 1 or course.latest.step > 0:
         return
     yield from _scale_over_depth(course, rule, lambda layer: layer.std, "activations")
+    yield from _large_embeddings(course, rule)
     for group in groups_of(course.latest):
         for name, layer in group.items():
             judged = rule.limits["size"].judge(layer.std or 0.0)
@@ -109,6 +110,16 @@ def activation_scale(course: Course, rule: Rule) -> Iterator[Violation]:
                 message = f"The outputs have std {layer.std:.3g}, far from 1."
                 yield Violation(name, severity, message, layer.std, limit)
                 break  # those after it are large because it is
+
+
+def _large_embeddings(course: Course, rule: Rule) -> Iterator[Violation]:
+    for name, param in course.latest.params.items():
+        if "Embedding" not in param.kind or param.std is None or not param.trains:
+            continue
+        judged = rule.limits["size"].judge(param.std)
+        if judged is not None:
+            message = f"{name} has std {param.std:.3g}, far from 1."
+            yield Violation(name, *judged[:1], message, param.std, judged[1])
 
 
 def gradient_scale(course: Course, rule: Rule) -> Iterator[Violation]:

@@ -56,6 +56,9 @@ def expectations(course: Course) -> Iterator[tuple[float, float, str]]:
 def loss_input(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges what a loss function is applied to: logits, or probabilities."""
     for loss in course.latest.losses:
+        if loss.is_broadcast:
+            message = f"{loss.name} compares each output with several targets: their shapes differ."
+            yield Violation("", "warn", message, None, None, SAME_SHAPE)
         logits = loss.name.startswith(
             ("cross_entropy", "binary_cross_entropy_with_logits")
         )
@@ -72,6 +75,9 @@ def loss_input(course: Course, rule: Rule) -> Iterator[Violation]:
             name = loss.name.rstrip("_0123456789")
             message = f"{name} takes logits, and is applied to the output of a {loss.activation}: it is applied twice."
             yield Violation("", "warn", message)
+
+
+SAME_SHAPE = "Give outputs and targets one shape: squeeze(-1) of (n, 1), or unsqueeze(-1) of (n,)."
 
 
 def _is_far_from_one(loss: LossFunction) -> bool:
@@ -101,15 +107,25 @@ def loss_diverges(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges whether the loss has risen above its beginning, or has lost most of what it had gained."""
     yield from _wrong_sign(course)
     losses = [each.loss for each in course.last(RECENT) if each.loss is not None]
-    first = beginning(course)
+    first = highest_beginning(course)
     if len(losses) < RECENT or first is None or not _is_positive(course):
         return
     loss = min(losses)
     judged = rule.limits["rise"].judge(loss / first)
     if judged is not None:
         severity, limit = judged
-        message = f"The loss has risen to {loss:.3g}, {loss / first:.1f} times its first value, {first:.3g}."
+        message = f"The loss has risen to {loss:.3g}, {loss / first:.1f} times its beginning, {first:.3g}."
         yield Violation("", severity, message, loss, limit * first)
+
+
+def highest_beginning(course: Course) -> float | None:
+    """Returns the highest of the first losses, at most ten times the first, which may have exploded at once.
+
+    Few examples can have a low loss by chance, several times in a row.
+    """
+    if course.first_loss is None:
+        return None
+    return min(max(course.first_losses), 10 * course.first_loss)
 
 
 def beginning(course: Course) -> float | None:
@@ -141,6 +157,8 @@ def loss_stalls(course: Course, rule: Rule) -> Iterator[Violation]:
         return
     if not _is_positive(course):
         return
+    if course.chance_loss is not None:
+        start = min(start, course.chance_loss)
     fall = 1 - course.lowest_loss / start
     limit = rule.limits["fall"].warn
     if limit is not None and fall < limit:

@@ -100,6 +100,7 @@ class LossFunction:
         classes: Number of classes; None of a regression.
         activation: Activation that its input comes straight from.
         is_normalized: Whether a `log_softmax` came before, of `nll_loss`.
+        is_broadcast: Whether each output is compared with several targets.
         value: Mean loss of the batch, in nats.
         mass: Lowest and highest sum of an example's probabilities.
     """
@@ -108,6 +109,7 @@ class LossFunction:
     classes: int | None = None
     activation: str | None = None
     is_normalized: bool = True
+    is_broadcast: bool = False
     value: float | None = None
     mass: tuple[float, float] | None = None
 
@@ -137,6 +139,9 @@ class Observation:
         optimizers: Class names of the optimizers.
         unoptimized: Trainable parameters that no optimizer has.
         foreign: Number of parameters of the optimizers that are none of the model's.
+        unregistered: Shapes of the parameters that the loss is computed from, and that neither the model nor an
+            optimizer has.
+        dropped: Fraction of the values that each dropout drops.
         in_eval_mode: Modules with dropout or BatchNorm that are in eval mode, by class name.
         normalized_rows: Rows that a BatchNorm normalizes over, by name, where they are fewer than is good.
         gradient_norm: Norm of all gradients, before clipping.
@@ -158,6 +163,8 @@ class Observation:
     optimizers: tuple[str, ...] = ()
     unoptimized: tuple[str, ...] = ()
     foreign: int = 0
+    unregistered: tuple[tuple[int, ...], ...] = ()
+    dropped: Mapping[str, float] = field(default_factory=dict)
     in_eval_mode: Mapping[str, str] = field(default_factory=dict)
     normalized_rows: Mapping[str, int] = field(default_factory=dict)
     gradient_norm: float | None = None

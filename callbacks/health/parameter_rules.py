@@ -50,18 +50,34 @@ def update_ratios(course: Course, with_embeddings: bool = True) -> dict[str, flo
 def update_high(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges the median update ratio: early, when a network finds its scale, and later."""
     middle = median(update_ratios(course).values())
-    # Adagrad begins with large steps, which its sum of gradients then makes small.
-    begins_large = any("Adagrad" in name for name in course.latest.optimizers)
-    if middle is None or (course.is_early and begins_large):
+    # Adagrad begins with large steps, which its sum of gradients then makes small; LBFGS searches for the best length.
+    optimizers = " ".join(course.latest.optimizers)
+    begins_large = "Adagrad" in optimizers
+    if middle is None or "LBFGS" in optimizers or (course.is_early and begins_large):
         return
-    judged = rule.limits["early" if course.is_early else "later"].judge(middle)
+    phase = "early" if course.is_early else "later"
+    judged = rule.limits[phase].judge(middle)
     if judged is not None:
         severity, limit = judged
+        if has_learned(course):
+            severity, limit = "warn", rule.limits[phase].warn or limit
         message = (
             f"An update moves the weights by 10^{middle:.1f} of their size (median over parameters); "
             f"healthy are 10^-3.5 to 10^-2."
         )
         yield Violation("", severity, message, middle, limit)
+
+
+LEARNED = 0.2
+"""Fraction of the loss whose fall shows that large steps do not throw away what was learned."""
+
+
+def has_learned(course: Course) -> bool:
+    """True if the loss is well below its beginning, or if there is no single loss to tell."""
+    loss, first = course.latest.loss, course.first_loss
+    if loss is None or first is None:
+        return True
+    return loss < first - LEARNED * abs(first)
 
 
 def update_low(course: Course, rule: Rule) -> Iterator[Violation]:
@@ -112,6 +128,9 @@ def unmoved(course: Course, rule: Rule) -> Iterator[Violation]:
     steps = observation.step - course.first_step
     if course.judged < FIRST_JUDGED or steps < FIRST_MOVES:
         return
+    if without_gradients(course):
+        message = "The gradients of all parameters are zero when the optimizer steps."
+        yield Violation("", "fail", message, 0.0, None, ZERO_GRADIENT)
     for name, param in observation.params.items():
         if not param.trains or name in course.moved or param.fingerprint is None:
             continue
@@ -133,6 +152,24 @@ def unmoved(course: Course, rule: Rule) -> Iterator[Violation]:
 FREEZE = "Nothing, if that is meant; requires_grad_(False) says so."
 
 
+ZERO_GRADIENT = (
+    "Look for dead units, a factor of zero, or a zero_grad() between backward and step."
+)
+
+
+def without_gradients(course: Course) -> bool:
+    """True if all trained parameters have gradients that are zero, in a training whose loss is not."""
+    trained = [
+        param for param in course.latest.params.values() if param.trains and param.rate
+    ]
+    is_done = course.latest.loss is not None and course.latest.loss <= 0
+    return (
+        bool(trained)
+        and not is_done
+        and all(param.has_zero_gradient for param in trained)
+    )
+
+
 def why_unmoved(name: str, param: Parameter, course: Course) -> tuple[str, str]:
     """Returns why a parameter does not move, and what to do."""
     if name in course.latest.unoptimized:
@@ -148,7 +185,7 @@ def why_unmoved(name: str, param: Parameter, course: Course) -> tuple[str, str]:
     if param.has_zero_gradient:
         return (
             "its gradient is zero",
-            "Look for dead units after it, a factor of zero, or a zero_grad() between backward and step.",
+            ZERO_GRADIENT,
         )
     if not course.rated.get(name):
         return "its learning rate is zero", "Give its parameter group a learning rate."

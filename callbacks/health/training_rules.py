@@ -22,6 +22,10 @@ def input_scale(course: Course, rule: Rule) -> Iterator[Violation]:
     if course.judged > 1:
         return
     for name, values in course.latest.inputs.items():
+        if values.std == 0:
+            message = f"The input of {name} is {values.mean:.3g} throughout: it says nothing about its example."
+            yield Violation(name, "fail", message, 0.0, 0.0)
+            continue
         if values.is_normalized_next or values.std is None:
             continue
         numbers = {
@@ -81,6 +85,16 @@ def batchnorm(course: Course, rule: Rule) -> Iterator[Violation]:
             )
 
 
+def dropout(course: Course, rule: Rule) -> Iterator[Violation]:
+    """Judges dropout that drops nearly everything."""
+    for name, fraction in course.latest.dropped.items():
+        judged = rule.limits["fraction"].judge(fraction)
+        if judged is not None:
+            severity, limit = judged
+            message = f"{name} drops {fraction:.0%} of the values."
+            yield Violation(name, severity, message, fraction, limit)
+
+
 def eval_mode(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges dropout that is in eval mode."""
     names = [
@@ -109,11 +123,21 @@ def optimizer_params(course: Course, rule: Rule) -> Iterator[Violation]:
         where = missing[0] if len(missing) == 1 else common_module(missing)
         message = f"No optimizer has {listing(missing)}, which get gradients."
         yield Violation(where, "fail", message, float(len(missing)), 0.0)
+    if observation.unregistered:
+        count = len(observation.unregistered)
+        message = (
+            f"The loss is computed from {count} parameters that are none of the model's, one of shape "
+            f"{observation.unregistered[0]}: no optimizer has them, and no checkpoint."
+        )
+        yield Violation("", "warn", message, float(count), 0.0, REGISTER)
     if observation.foreign:
         message = f"The optimizers have {observation.foreign} parameters that are none of the model's."
         yield Violation(
             "", "fail" if missing else "warn", message, float(observation.foreign), 0.0
         )
+
+
+REGISTER = "Keep layers in nn.ModuleList or nn.ModuleDict, not in a list or a dict."
 
 
 def common_module(names: list[str]) -> str:

@@ -18,7 +18,13 @@ from ..probe.selection import class_name
 from ..probe.structure import Structure
 from .health_requests import HealthRequests
 from .observed_layers import layers_of
-from .observed_model import compare_params, modules_in_eval_mode, stacked_of
+from .observed_model import (
+    compare_params,
+    dropped_fractions,
+    modules_in_eval_mode,
+    optimized_params,
+    stacked_of,
+)
 from .observed_params import params_of
 
 MOMENTS = MomentsOf()
@@ -49,6 +55,7 @@ def observe_step(
     structure = measurements.structure or Structure()
     norms = measurements.of(requests.weight_grads).values()
     unoptimized, foreign = compare_params(model.params, facts.optimizers)
+    optimized = optimized_params(facts.optimizers)
     place = first_nonfinite(measurements)
     return Observation(
         measurements.step,
@@ -62,6 +69,10 @@ def observe_step(
         tuple(type(optimizer).__name__ for optimizer in facts.optimizers),
         unoptimized,
         foreign,
+        tuple(
+            shape for place, shape in structure.unregistered if place not in optimized
+        ),
+        dropped_fractions(model),
         modules_in_eval_mode(model),
         dict(structure.normalized_rows),
         sum(each.norm**2 for each in norms) ** 0.5 if norms else None,
@@ -109,6 +120,7 @@ def losses_of(
                 term.classes,
                 term.activation,
                 term.is_normalized,
+                term.is_broadcast,
                 value.mean if value is not None and value.count else None,
                 (mass.low, mass.high) if mass is not None and mass.count else None,
             )

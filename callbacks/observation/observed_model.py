@@ -26,8 +26,7 @@ def compare_params(
     params: Mapping[str, nn.Parameter], optimizers: Iterable[Optimizer]
 ) -> tuple[tuple[str, ...], int]:
     """Returns the trainable parameters that no optimizer has, and the number that are none of the model's."""
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    optimized = {id(param) for group in groups for param in group["params"]}
+    optimized = optimized_params(optimizers)
     known = {id(param): name for name, param in params.items()}
     missing = [
         name
@@ -35,6 +34,21 @@ def compare_params(
         if param.requires_grad and id(param) not in optimized
     ]
     return tuple(missing), len(optimized - known.keys())
+
+
+def optimized_params(optimizers: Iterable[Optimizer]) -> set[int]:
+    """Returns the identities of all parameters of some optimizers."""
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    return {id(param) for group in groups for param in group["params"]}
+
+
+def dropped_fractions(model: Model) -> dict[str, float]:
+    """Returns the fraction of the values that each dropout drops, by name."""
+    return {
+        name: layer.p
+        for name, layer in model.mode_dependent.items()
+        if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.training
+    }
 
 
 def modules_in_eval_mode(model: Model) -> dict[str, str]:

@@ -37,13 +37,18 @@ def params_of(
     }
 
 
-def are_settled(measurements: Measurements, moved: Container[str]) -> bool:
+def are_settled(
+    measurements: Measurements, requests: HealthRequests, moved: Container[str]
+) -> bool:
     """True once each trained parameter has moved, and nothing else about it can change unseen.
 
     Updates can be rounded away by a type of half precision at any time, and under a gradient scaler nothing but these
     measurements tells where a NaN began.
     """
     params = measurements.plan.model.params
+    gradients = measurements.of(requests.weight_grads)
+    if gradients and not any(each.magnitude for each in gradients.values()):
+        return False  # only weight decay moves them
     return not measurements.scaled and all(
         name in moved and param.dtype not in HALVES
         for name, param in params.items()

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 Node = Any
 """Node of the autograd graph, `torch.autograd.graph.Node`."""
@@ -28,6 +29,11 @@ DROPOUTS = {"NativeDropout", "FusedDropout"}
 PRODUCTS = {"Addmm", "Mm", "Addmv", "Mv", "Convolution", "Linear", "MkldnnConvolution"}
 """Operations of linear and convolutional layers."""
 
+BATCHED_PRODUCTS = {"Bmm", "Baddbmm", "Cdist"}
+
+SCALINGS = {"Mul", "Div", "Add", "Sub", "Neg"}
+"""Operations that change the scale and the zero of logits."""
+
 BATCH_NORMS = {"NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm", "BatchNorm"}
 
 LOSSES = {
@@ -38,6 +44,7 @@ LOSSES = {
     "MseLoss": "mse_loss",
     "SmoothL1Loss": "smooth_l1_loss",
     "L1Loss": "l1_loss",
+    "HuberLoss": "huber_loss",
 }
 """Loss functions by operation; `nll_loss` is taken for the end of a cross entropy."""
 
@@ -117,6 +124,35 @@ class LossGraph:
             else:
                 bias = name
         return None if weight is None else Product(weight, bias, tuple(sources))
+
+    def is_similarity(self, node: Node) -> bool:
+        """True if a node is a product of two things that are computed, up to a scale and a margin.
+
+        Such are the logits of contrastive losses and of classes by their angle: the scale is chosen, and the loss of
+        an untrained model with it.
+        """
+        node = past(node, VIEWS)
+        while operation(node) in SCALINGS:
+            computed = [
+                source
+                for source in inputs_of(node)
+                if operation(source) != "AccumulateGrad"
+            ]
+            if not computed:
+                return False
+            node = past(computed[0], VIEWS)
+        is_product = operation(node) in PRODUCTS | BATCHED_PRODUCTS
+        params = [parameter_at(source) for source in inputs_of(node)]
+        return is_product and all(param is None for param in params)
+
+    def unregistered(self) -> list[Tensor]:
+        """Returns the parameters that the loss is computed from, and that are none of the model's."""
+        leaves = [getattr(node, "variable", None) for node in self.nodes]
+        return [
+            leaf
+            for leaf in leaves
+            if isinstance(leaf, Parameter) and id(leaf) not in self.names
+        ]
 
     def losses(self) -> Iterator[tuple[str, Node]]:
         """Yields the loss functions by name, from the end of the loss."""

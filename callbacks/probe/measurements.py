@@ -220,6 +220,7 @@ def without_fallback(pooled: RankMeasurements, plan: Plan) -> RankMeasurements:
         key: result
         for key, result in pooled.results.items()
         if key.quantity not in OF_LAYERS
+        or key.quantity is Quantity.INPUT
         or pooled.origins[key.name].layer not in dropped
         or pooled.origins[key.name].kind
     }

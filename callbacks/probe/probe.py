@@ -68,6 +68,8 @@ class Probe:
         self._messages: set[str] = set()
         self._calls_functions = False
         self._functions: set[str] | None = None
+        self.waits_in_vain = False
+        """True once a due step had no step of an optimizer in `PATIENT` batches of an optimization by hand."""
         self.is_off = False
         """True once the observation itself has failed on any rank."""
 
@@ -185,6 +187,7 @@ class Probe:
             self._windows.moves_unseen |= self._step.moved_unseen
             return self._finish()
         if self._step.batches == PATIENT and not self.context.automatic:
+            self.waits_in_vain = True
             self._say_once(
                 "no optimizer step",
                 f"no optimizer of this model has stepped in {PATIENT} batches since step {self._step.number}, whose "

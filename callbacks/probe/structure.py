@@ -1,6 +1,7 @@
 """Structure of a model and its losses, as far as a training can be judged by it."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,13 @@ BOUNDED = {
     "Hardtanh": "Hardtanh",
 }
 
+REGRESSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mse_loss": functional.mse_loss,
+    "l1_loss": functional.l1_loss,
+    "smooth_l1_loss": functional.smooth_l1_loss,
+    "huber_loss": functional.huber_loss,
+}
+
 
 @dataclass(frozen=True)
 class LossTerm:
@@ -27,12 +35,14 @@ class LossTerm:
         classes: Number of classes; None of a regression.
         activation: Activation that its input comes straight from, such as "softmax" or "ReLU"; None without one.
         is_normalized: Whether `log_softmax` came before, of `nll_loss`; True of other losses.
+        is_broadcast: Whether each output is compared with several targets, as of `(n, 1)` outputs and `(n,)` targets.
     """
 
     name: str
     classes: int | None = None
     activation: str | None = None
     is_normalized: bool = True
+    is_broadcast: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,8 @@ class Structure:
         stacked: Weights of two layers with nothing between them, the earlier first.
         biases_before_norms: Biases that a BatchNorm subtracts again.
         normalized_rows: BatchNorms and the number of values that they normalize a channel over.
+        unregistered: Shapes of the parameters that the loss is computed from, and that are none of the model's, by
+            identity.
     """
 
     terms: tuple[LossTerm, ...] = ()
@@ -54,6 +66,7 @@ class Structure:
     stacked: tuple[tuple[str, str], ...] = ()
     biases_before_norms: tuple[str, ...] = ()
     normalized_rows: tuple[tuple[str, int], ...] = ()
+    unregistered: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
     def __or__(self, other: "Structure") -> "Structure":
         """Joins the structures of two losses of one model."""
@@ -64,6 +77,7 @@ class Structure:
             tuple(dict.fromkeys(self.stacked + other.stacked)),
             tuple(dict.fromkeys(self.biases_before_norms + other.biases_before_norms)),
             tuple(dict.fromkeys(self.normalized_rows + other.normalized_rows)),
+            tuple(dict.fromkeys(self.unregistered + other.unregistered)),
         )
 
 
@@ -92,7 +106,7 @@ def read_structure(
     for function, node in graph.losses():
         number = terms + len(loss_terms)
         name = f"{function}_{number}" if number else function
-        loss_terms.append(read_term(name, function, node))
+        loss_terms.append(read_term(name, function, node, graph))
         measured[name] = values_of(function, node)
     structure = Structure(
         tuple(loss_terms),
@@ -104,21 +118,45 @@ def read_structure(
             (name.rpartition(".")[0], rows)
             for name, rows in graph.normalized_rows().items()
         ),
+        unregistered_in(graph, params),
     )
     return structure, measured
 
 
-def read_term(name: str, function: str, node: Any) -> LossTerm:
+def unregistered_in(
+    graph: LossGraph, params: Mapping[str, Tensor]
+) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """Returns identity and shape of the parameters that are none of the model's.
+
+    FSDP2 computes with copies of its parameters, which cannot be told from those.
+    """
+    if any(hasattr(param, "placements") for param in params.values()):
+        return ()
+    return tuple((id(leaf), tuple(leaf.shape)) for leaf in graph.unregistered())
+
+
+def read_term(name: str, function: str, node: Any, graph: LossGraph) -> LossTerm:
     """Reads one loss function from its node."""
-    source = past(inputs_of(node)[0], VIEWS) if inputs_of(node) else node
+    direct = inputs_of(node)[0] if inputs_of(node) else node
+    source = past(direct, VIEWS)
     if function == "cross_entropy":
         is_normalized = operation(source) == "LogSoftmax"
         if is_normalized and inputs_of(source):
             source = past(inputs_of(source)[0], VIEWS)
-        classes = _classes(node._saved_self)
+        classes = None if graph.is_similarity(source) else _classes(node._saved_self)
         return LossTerm(name, classes, activation_at(source), is_normalized)
     classes = 2 if function.startswith("binary") else None
-    return LossTerm(name, classes, activation_at(source))
+    is_broadcast = function in REGRESSIONS and is_expanded(direct)
+    return LossTerm(name, classes, activation_at(source), is_broadcast=is_broadcast)
+
+
+def is_expanded(node: Any) -> bool:
+    """True if a node repeats its input, as where the shapes of outputs and targets differ."""
+    sizes = getattr(node, "_saved_self_sym_sizes", None)
+    shape = getattr(node, "_input_metadata", [None])[0]
+    if operation(node) != "Expand" or sizes is None or shape is None:
+        return False
+    return math.prod(shape.shape) > math.prod(sizes)
 
 
 def activation_at(node: Any) -> str | None:
@@ -150,8 +188,8 @@ def values_of(function: str, node: Any) -> dict[str, Tensor]:
                     node._saved_self, node._saved_target
                 )
             }
-        if function == "mse_loss":
-            value = functional.mse_loss(node._saved_self, node._saved_target)
+        if function in REGRESSIONS:
+            value = REGRESSIONS[function](node._saved_self, node._saved_target)
             return {"value": value}
     return {}
 

@@ -224,6 +224,34 @@ class TestFacts:
         fit(healthy, [check], accumulate_grad_batches=accumulate)
         assert check.report.verdict == "ok"
 
+    def test_an_optimizer_that_never_steps(self) -> None:
+        class Forgets(Regression):
+            def __init__(self) -> None:
+                super().__init__(tanh_net(), slowly)
+                self.automatic_optimization = False
+
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> None:
+                self.manual_backward(super().training_step(batch, batch_idx))
+
+        check = every_step()
+        fit(Forgets, [check], max_steps=-1, max_epochs=20)
+        (finding,) = check.report.findings
+        assert (finding.rule, finding.severity) == ("unmoved", "fail")
+        assert "No optimizer has stepped in 64 batches" in finding.message
+
+    def test_the_input_of_a_network_without_activation_modules(self) -> None:
+        class Functional(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.first, self.second = nn.Linear(4, 8), nn.Linear(8, 1)
+
+            def forward(self, x: Tensor) -> Tensor:
+                return self.second(torch.relu(self.first(300 + x)))
+
+        check = every_step()
+        fit(lambda: Regression(Functional(), slowly), [check], max_steps=2)
+        assert rules(check)["input_scale"] == ("warn", "net.first")
+
     def test_modes(self) -> None:
         class Switches(Callback):
             def on_train_batch_start(

@@ -57,6 +57,14 @@ def flat(step: int) -> float:
     return 2.3 + 0.01 * math.sin(step)
 
 
+def halved(step: int) -> float:
+    return 2.3 if step == 0 else 1.1
+
+
+def down_to_chance(step: int) -> float:
+    return 3.3 if step == 0 else 2.29
+
+
 def rates(rate: Any, ratio: Any) -> Any:
     """Returns weights with a learning rate and an update ratio that depend on the step."""
     return lambda step: {
@@ -79,10 +87,12 @@ SICK: list[tuple[str, str, dict[str, Any]]] = [
     ("activation_scale", "warn", {"layers": layers(6, 1.5**5)}),
     ("activation_scale", "fail", {"layers": {"act": relu(std=300.0)}}),
     ("activation_scale", "warn", {"layers": {"act": relu(std=30.0)}}),
+    ("activation_scale", "warn", {"params": params(kind="Embedding", std=30.0)}),
     ("gradient_scale", "warn", {"layers": layers(4, 30)}),
     ("gradient_scale", "warn", {"layers": layers(4, 50, is_in_block=True)}),
     ("gradient_scale", "fail", {"layers": layers(4, 1 / 300)}),
-    ("update_high", "fail", {"params": all_params(update_ratio=-0.5)}),
+    ("update_high", "fail", {"params": all_params(update_ratio=-0.5), "loss": flat}),
+    ("update_high", "warn", {"params": all_params(update_ratio=-0.5), "loss": halved}),
     (
         "update_high",
         "warn",
@@ -97,6 +107,8 @@ SICK: list[tuple[str, str, dict[str, Any]]] = [
     ("unmoved", "fail", {"params": still()}),
     ("unmoved", "fail", {"params": still(is_coarse=True)}),
     ("unmoved", "fail", {"params": still(rate=0.0)}),
+    ("unmoved", "fail", {"params": all_params(has_zero_gradient=True)}),
+    ("dropout", "warn", {"dropped": {"drop": 0.98}}),
     ("nonfinite", "fail", {"nonfinite": Nonfinite("act", "NaN in act.")}),
     ("symmetry", "warn", {"params": params(equal_rows=1.0)}),
     ("batchnorm", "warn", {"in_eval_mode": {"norm": "BatchNorm1d"}}),
@@ -106,17 +118,21 @@ SICK: list[tuple[str, str, dict[str, Any]]] = [
     ("input_scale", "warn", {"inputs": {"a": Input(120.0, 70.0)}}),
     ("input_scale", "warn", {"inputs": {"a": Input(0.0, 0.001)}}),
     ("input_scale", "warn", {"inputs": {"a": Input(0.0, 36.0)}}),
+    ("input_scale", "fail", {"inputs": {"a": Input(0.5, 0.0)}}),
     ("low_precision", "warn", {"params": params(is_coarse=True)}),
     ("loss_diverges", "fail", {"loss": rising}),
     ("loss_diverges", "fail", {"loss": lambda step: -2.35}),
     ("loss_stalls", "warn", {"loss": flat}),
+    ("loss_stalls", "warn", {"loss": down_to_chance, "losses": entropy(3.3)}),
     ("loss_input", "warn", {"losses": entropy(activation="softmax")}),
     ("loss_input", "fail", {"losses": entropy(is_normalized=False, mass=(3.0, 9.0))}),
+    ("loss_input", "warn", {"losses": (LossFunction("mse_loss", is_broadcast=True),)}),
     ("output_activation", "warn", {"losses": entropy(activation="ReLU")}),
     ("linear_stack", "warn", {"stacked": (("a.weight", "b.weight"),)}),
     ("bias_before_norm", "note", {"biases_before_norms": ("a.bias",)}),
     ("optimizer_params", "fail", {"unoptimized": ("a.weight",)}),
     ("optimizer_params", "warn", {"foreign": 2}),
+    ("optimizer_params", "warn", {"unregistered": ((4, 4), (4,))}),
     ("stale_gradients", "fail", {"params": params(leftover=0.1)}),
     ("unequal_ranks", "fail", {"params": params(copies=(1.0, 1.5))}),
     ("clipping", "note", {"gradient_norm": 9.0, "clip": 1.0}),
@@ -172,6 +188,19 @@ HEALTHY: dict[str, dict[str, Any]] = {
     "Adagrad at first": {
         "params": rates(lambda step: 0.1, lambda step: -0.5 if step <= 64 else -2.5),
         "optimizers": ("Adagrad",),
+    },
+    "LBFGS, which searches for the length of its steps": {
+        "params": all_params(update_ratio=-0.3),
+        "optimizers": ("LBFGS",),
+    },
+    "a loss that has nothing left to teach": {
+        "params": all_params(has_zero_gradient=True),
+        "loss": lambda step: 0.0,
+    },
+    "dropout of a half": {"dropped": {"drop": 0.5}},
+    "an embedding as PyTorch draws it": {"params": params(kind="Embedding", std=1.0)},
+    "first batches that are easy by chance": {
+        "loss": lambda step: {0: 0.4, 1: 0.3, 2: 0.9}.get(step, 1.2 + 0.1 * (step % 3))
     },
     "warm-up": {
         "params": rates(lambda step: step / 350, lambda step: -6 if step < 10 else -3)

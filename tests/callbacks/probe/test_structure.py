@@ -238,3 +238,90 @@ class TestLayers:
             structure, values = read(mlp(nn.ReLU()), entropy)
         assert structure.terms[0].activation == "ReLU"
         assert "value" in values["cross_entropy"]
+
+
+class Angles(nn.Module):
+    """Classes by the angle between features and their directions, with a margin."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.directions = nn.Linear(8, 16), nn.Parameter(torch.randn(5, 16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = F.normalize(self.body(x))
+        return 30 * (features @ F.normalize(self.directions).T - 0.2)
+
+
+class Pairs(nn.Module):
+    """Similarities of all pairs of examples, as of a contrastive loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(8, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.body(x)
+        return first @ self.body(x + 0.1).T / 0.07
+
+
+class OwnWeight(nn.Module):
+    """A head that multiplies by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = (
+            nn.Parameter(torch.randn(8, 5)),
+            nn.Parameter(torch.zeros(5)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.requires_grad_() @ self.weight + self.bias) / 2
+
+
+class TestLogits:
+    @pytest.mark.parametrize("net", [Angles(), Pairs()])
+    def test_similarities_are_not_those_of_classes(self, net: nn.Module) -> None:
+        assert read(net, entropy)[0].terms[0].classes is None
+
+    @pytest.mark.parametrize(
+        "net",
+        [
+            mlp(),
+            OwnWeight(),
+            nn.Sequential(mlp(), nn.BatchNorm1d(5)),
+            nn.Sequential(nn.Unflatten(1, (1, 8)), nn.Conv1d(1, 5, 8), nn.Flatten()),
+        ],
+    )
+    def test_those_of_classes(self, net: nn.Module) -> None:
+        assert read(net, entropy)[0].terms[0].classes == 5
+
+
+@pytest.mark.parametrize("loss", [F.mse_loss, F.smooth_l1_loss, F.huber_loss])
+def test_outputs_that_are_compared_with_several_targets(
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    net = nn.Sequential(nn.Linear(8, 1))
+    with pytest.warns(UserWarning, match="different"):
+        structure, _ = read(net, lambda y: loss(y, torch.randn(6)))
+    assert structure.terms[0].is_broadcast
+    structure, values = read(net, lambda y: loss(y.squeeze(-1), torch.randn(6)))
+    assert not structure.terms[0].is_broadcast
+    assert values[structure.terms[0].name]["value"] > 0
+
+
+def test_parameters_that_are_none_of_the_models() -> None:
+    class Hidden(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = [nn.Linear(8, 8), nn.Linear(8, 8)]
+            self.head = nn.Linear(8, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.layers:
+                x = torch.tanh(layer(x))
+            return self.head(x)
+
+    shapes = [shape for _, shape in read(Hidden(), entropy)[0].unregistered]
+    assert sorted(shapes) == [(8,), (8,), (8, 8), (8, 8)]
+    x = torch.randn(6, 8, requires_grad=True)  # an input with a gradient is none
+    assert not read(mlp(), entropy, x)[0].unregistered
