@@ -51,6 +51,9 @@ LOSSES = {
 ALIKE = 16
 """Neighboring pixels that count as one value of a BatchNorm's statistics."""
 
+UNNAMED = ""
+"""Name of a weight that is not the model's own tensor."""
+
 MOST_NODES = 200_000
 """Nodes of a graph that are read at most."""
 
@@ -71,7 +74,7 @@ class Product:
     """Linear or convolutional layer in the graph.
 
     Attributes:
-        weight: Name of its weight.
+        weight: Name of its weight; `UNNAMED` of a copy of one.
         bias: Name of its bias; None without one.
         sources: Nodes of its inputs that are no parameters.
     """
@@ -116,13 +119,15 @@ class LossGraph:
         weight, bias, sources = None, None, []
         for source in inputs_of(node):
             param = parameter_at(source)
-            name = None if param is None else self.names.get(id(param))
-            if name is None:
+            # FSDP2 computes with gathered copies of the model's parameters.
+            is_copy = isinstance(param, Parameter) and id(param) not in self.names
+            name = UNNAMED if is_copy else self.names.get(id(param))
+            if param is None or name is None:
                 sources.append(source)
-            elif param is not None and param.ndim >= 2:
+            elif param.ndim >= 2:
                 weight = name
             else:
-                bias = name
+                bias = name or None
         return None if weight is None else Product(weight, bias, tuple(sources))
 
     def is_similarity(self, node: Node) -> bool:
@@ -188,7 +193,8 @@ class LossGraph:
                 if product is None or earlier is None or has_groups(first, node):
                     continue
                 is_whole_input = all(map(self.product, ends_of(first, self.users)))
-                if earlier.weight != product.weight and is_whole_input:
+                names = {earlier.weight, product.weight}
+                if len(names) > 1 and UNNAMED not in names and is_whole_input:
                     pairs.append((earlier.weight, product.weight))
         return pairs
 

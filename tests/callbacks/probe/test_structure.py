@@ -38,6 +38,18 @@ def mlp(*last: nn.Module) -> nn.Sequential:
     return nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 5), *last)
 
 
+def test_weights_that_are_copies_of_the_models() -> None:
+    """FSDP2 computes with gathered copies; an activation before one is no activation of the output."""
+    net, copied = mlp(), mlp()
+    hidden = torch.tanh(copied[0](torch.randn(6, 8)))
+    loss, nodes = entropy(copied[2](hidden)), {hidden.grad_fn: "1"}
+    structure, _ = read_structure(loss, dict(net.named_parameters()), nodes)
+    assert structure.output_layers == frozenset()
+    stacked = net[2](nn.Linear(8, 16)(torch.randn(6, 8)))
+    structure, _ = read_structure(entropy(stacked), dict(net.named_parameters()), {})
+    assert structure.stacked == ()
+
+
 class TestLossFunctions:
     def test_cross_entropy(self) -> None:
         structure, values = read(mlp(), entropy)
