@@ -1,7 +1,8 @@
-"""The README's table of regimes, made of the tests that cover them: `python tests/helpers/matrix.py` prints the table.
+"""Tables of docs/regimes.md, made of the tests that cover the regimes: `python tests/helpers/matrix.py` prints them.
 
-The command runs the tests of each cell. A cell is marked by what its tests show when they pass: that numbers are right,
-or that they are left out with a warning. A cell whose tests fail is marked in the printed table alone.
+The command runs the tests of each cell. A cell is marked by what its tests show when they pass: that numbers or
+verdicts are right, or that they are left out with a warning. A cell whose tests fail is marked in the printed tables
+alone.
 """
 
 import subprocess
@@ -201,10 +202,114 @@ MATRIX: dict[str, list[Cell]] = {
 }
 
 
-def table(failing: frozenset[Cell] = frozenset()) -> str:
-    """Returns the matrix as Markdown, one line an axis."""
+HEALTH, VERDICTS = in_file("health_check"), in_file("health_check_regimes")
+
+HEALTH_MATRIX: dict[str, list[Cell]] = {
+    "optimization": [
+        Cell("automatic", HEALTH + "TestReport"),
+        Cell("by hand, raw optimizers", VERDICTS + "TestOptimization::test_by_hand"),
+        Cell("two optimizers, GAN", VERDICTS + "TestOptimization::test_two_optimizers"),
+        Cell(
+            "several steps in a batch",
+            VERDICTS + "TestOptimization::test_several_steps_in_a_batch",
+        ),
+        Cell("LBFGS", VERDICTS + "TestOptimization::test_lbfgs"),
+        Cell(
+            "accumulation, short last window",
+            VERDICTS + "TestOptimization::test_by_the_trainer[accumulation]",
+        ),
+        Cell(
+            "accumulation by hand",
+            VERDICTS + "TestOptimization::test_accumulation_by_hand",
+        ),
+        Cell(
+            "clipping by norm and value",
+            VERDICTS + "TestOptimization::test_by_the_trainer",
+        ),
+        Cell("frozen", VERDICTS + "TestOptimization::test_a_frozen_layer"),
+        Cell("unused", HEALTH + "TestFacts::test_an_unused_parameter"),
+    ],
+    "precision": [
+        Cell("32", HEALTH + "TestReport"),
+        Cell(
+            "64, bf16-mixed, bf16-true",
+            VERDICTS + "TestPrecision::test_by_the_trainer",
+        ),
+        Cell(
+            "16-mixed, skipped steps, fused optimizer",
+            VERDICTS + "TestPrecision::test_a_scaler_that_skips_a_step",
+        ),
+    ],
+    "strategy": [
+        Cell("DDP", VERDICTS + "test_ranks[ddp]"),
+        Cell("FSDP2 (ModelParallelStrategy)", VERDICTS + "test_ranks[fsdp2]"),
+        Cell(
+            "ranks that differ",
+            RANKS + "test_ranks_with_different_parameters_are_found",
+        ),
+    ],
+    "compile": [
+        Cell("parameters, updates", VERDICTS + "TestCompiled"),
+        Cell(
+            "layers inside compiled code",
+            COMPILED + "test_parameters_are_measured_and_layers_left_out",
+            mark=LEFT_OUT,
+        ),
+    ],
+    "module shapes": [
+        Cell(
+            "functional activations, checkpointing, in-place, called twice, attention, empty batches",
+            VERDICTS + "TestModuleShapes::test_of_modules",
+        ),
+        Cell("LSTM", VERDICTS + "TestModuleShapes::test_lstm"),
+        Cell("weight_norm", VERDICTS + "TestModuleShapes::test_weight_norm"),
+        Cell("replaced layers", VERDICTS + "TestModuleShapes::test_a_replaced_layer"),
+        Cell("torch.func.grad", VERDICTS + "TestModuleShapes::test_inside_grad"),
+        Cell(
+            "updates under torch.func.vmap",
+            VERDICTS + "TestModuleShapes::test_inside_vmap",
+        ),
+    ],
+    "trainer": [
+        Cell(
+            "sanity check, validation",
+            VERDICTS + "TestTrainers::test_validation_and_sanity_check",
+        ),
+        Cell("weight averaging", VERDICTS + "TestTrainers::test_averaged_weights"),
+        Cell("fast_dev_run", VERDICTS + "TestTrainers::test_without_a_logger"),
+        Cell("barebones", VERDICTS + "TestTrainers::test_barebones"),
+        Cell(
+            "several fits", HEALTH + "TestReport::test_is_empty_again_in_a_second_fit"
+        ),
+        Cell("resume", HEALTH + "test_a_resumed_run_goes_on_with_the_report"),
+    ],
+    "loggers": [
+        Cell("TensorBoard", HEALTH + "TestWriting::test_numbers_and_text_page"),
+        Cell("several at once", VERDICTS + "TestTrainers::test_several_loggers"),
+        Cell("W&B offline", VERDICTS + "TestTrainers::test_loggers_of_others[wandb]"),
+        Cell("MLflow", VERDICTS + "TestTrainers::test_loggers_of_others[mlflow]"),
+        Cell("none", VERDICTS + "TestTrainers::test_without_a_logger"),
+    ],
+    "faults": [
+        Cell(
+            "NaN between due steps",
+            HEALTH + "TestFacts::test_where_nan_began_between_due_steps",
+        ),
+        Cell(
+            "exception",
+            HEALTH + "TestReport::test_is_there_during_the_fit_and_after_an_exception",
+        ),
+    ],
+    "hosts": [
+        Cell("pytorch_lightning", VERDICTS + "test_under_the_other_name_of_lightning"),
+    ],
+}
+
+
+def table(matrix: dict[str, list[Cell]], failing: frozenset[Cell] = frozenset()) -> str:
+    """Returns a matrix as Markdown, one line an axis."""
     lines = ["| axis | regimes |", "|---|---|"]
-    for axis, cells in MATRIX.items():
+    for axis, cells in matrix.items():
         marked = (
             f"{cell.regime} {FAILS if cell in failing else cell.mark}" for cell in cells
         )
@@ -219,5 +324,7 @@ def passes(cell: Cell) -> bool:
 
 
 if __name__ == "__main__":
-    every_cell = [cell for cells in MATRIX.values() for cell in cells]
-    print(table(frozenset(cell for cell in every_cell if not passes(cell))))
+    for matrix in (MATRIX, HEALTH_MATRIX):
+        every_cell = [cell for cells in matrix.values() for cell in cells]
+        failing = frozenset(cell for cell in every_cell if not passes(cell))
+        print(table(matrix, failing), end="\n\n")

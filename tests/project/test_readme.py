@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from matrix import MATRIX, table
+from matrix import HEALTH_MATRIX, MATRIX, table
 
 # The configs name the classes of callbacks, which must have been imported.
 import callbacks  # noqa: F401
@@ -51,8 +51,10 @@ def test_commands_parse(arguments: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_matrix_refers_to_existing_tests() -> None:
-    assert table() in (ROOT / "docs" / "regimes.md").read_text()
-    for cell in chain(*MATRIX.values()):
+    document = (ROOT / "docs" / "regimes.md").read_text()
+    assert table(MATRIX) in document
+    assert table(HEALTH_MATRIX) in document
+    for cell in chain(*MATRIX.values(), *HEALTH_MATRIX.values()):
         node = cell.tests
         file, *names = node.split("[")[0].split("::")
         code = (ROOT / "tests" / file).read_text()
