@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from .course import Course
+from .course import Course, median
 from .parameter_rules import listing
 from .rule import Rule, Violation
 
@@ -198,11 +198,12 @@ def clipping(course: Course, rule: Rule) -> Iterator[Violation]:
         return
     fraction = sum(norm > clip for norm in norms) / len(norms)
     if fraction > 0.5:
+        norm = median(norms)
         message = (
             f"Gradients are clipped at {fraction:.0%} of the last due steps: "
-            f"the norm is {norms[-1]:.3g}, the limit {clip:.3g}."
+            f"their median norm is {norm:.3g}, the limit {clip:.3g}."
         )
-        yield Violation("", "note", message, norms[-1], clip)
+        yield Violation("", "note", message, norm, clip)
 
 
 def frozen(course: Course, rule: Rule) -> Iterator[Violation]:

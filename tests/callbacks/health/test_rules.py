@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made_up_steps import (
+    STEPS,
     findings,
     layers,
     relu,
@@ -269,6 +270,17 @@ def test_rules_say_why_and_what_to_do(rule: Any) -> None:
         assert text
     assert rule.why.endswith(".")
     assert rule.remedy.endswith(".")
+
+
+def test_the_norm_that_is_clipped_is_above_the_limit() -> None:
+    """Of most due steps; that of the last one may be below."""
+    last = STEPS[-1]
+    observations = training(
+        gradient_norm=lambda step: 0.6 if step == last else 9.0, clip=1.0
+    )
+    (finding,) = findings(observations)
+    assert (finding.rule, finding.value, finding.limit) == ("clipping", 9.0, 1.0)
+    assert "their median norm is 9, the limit 1" in finding.message
 
 
 def test_expected_loss_is_judged_beside_the_whole_loss() -> None:
