@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from torch.optim import Optimizer
 from torch.utils.checkpoint import checkpoint
 
@@ -332,6 +332,17 @@ class TestModuleShapes:
 
         check = judged(lambda: Regression(sick(), slowly))
         expect_finding(check, "saturation", "net.1")
+
+    @pytest.mark.xfail(
+        strict=True,
+        reason="no weight is seen behind a parametrization: what comes before counts as the output",
+    )
+    @pytest.mark.parametrize("wrap", [weight_norm, spectral_norm])
+    def test_an_activation_before_a_parametrized_layer(self, wrap: Any) -> None:
+        def net() -> nn.Module:
+            return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), wrap(nn.Linear(8, 1)))
+
+        expect_verdicts(net=net)
 
     def test_lstm(self) -> None:
         expect_verdicts_of_updates(net=LSTM, data=loader((6, 4)))
