@@ -26,10 +26,11 @@ VIEWS = {
 
 DROPOUTS = {"NativeDropout", "FusedDropout"}
 
-PRODUCTS = {"Addmm", "Mm", "Addmv", "Mv", "Convolution", "Linear", "MkldnnConvolution"}
-"""Operations of linear and convolutional layers."""
-
-BATCHED_PRODUCTS = {"Bmm", "Baddbmm", "Cdist"}
+PRODUCTS = {
+    *("Addmm", "Mm", "Addmv", "Mv", "Bmm", "Baddbmm"),
+    *("Convolution", "Linear", "MkldnnConvolution"),
+}
+"""Operations of linear and convolutional layers, and of `torch.einsum`."""
 
 SCALINGS = {"Mul", "Div", "Add", "Sub", "Neg"}
 """Operations that change the scale and the zero of logits."""
@@ -53,6 +54,12 @@ ALIKE = 16
 
 UNNAMED = ""
 """Name of a weight that is not the model's own tensor."""
+
+OLD_PARAMETRIZATIONS = ("weight_g", "weight_v", "weight_orig")
+"""Names of parameters of `torch.nn.utils.weight_norm` and `spectral_norm`."""
+
+MOST_OF_A_WEIGHT = 64
+"""Nodes that a parametrization computes a weight with at most."""
 
 MOST_NODES = 200_000
 """Nodes of a graph that are read at most."""
@@ -122,7 +129,9 @@ class LossGraph:
             # FSDP2 computes with gathered copies of the model's parameters.
             is_copy = isinstance(param, Parameter) and id(param) not in self.names
             name = UNNAMED if is_copy else self.names.get(id(param))
-            if param is None or name is None:
+            if self._is_parametrized(source):
+                weight = UNNAMED
+            elif param is None or name is None:
                 sources.append(source)
             elif param.ndim >= 2:
                 weight = name
@@ -146,9 +155,7 @@ class LossGraph:
             if not computed:
                 return False
             node = past(computed[0], VIEWS)
-        is_product = operation(node) in PRODUCTS | BATCHED_PRODUCTS
-        params = [parameter_at(source) for source in inputs_of(node)]
-        return is_product and all(param is None for param in params)
+        return operation(node) in PRODUCTS | {"Cdist"} and not self.product(node)
 
     def unregistered(self) -> list[Tensor]:
         """Returns the parameters that the loss is computed from, and that are none of the model's."""
@@ -158,6 +165,17 @@ class LossGraph:
             for leaf in leaves
             if isinstance(leaf, Parameter) and id(leaf) not in self.names
         ]
+
+    def _is_parametrized(self, source: Node) -> bool:
+        """True of a weight that a parametrization computes, such as `weight_norm`, from parameters of its own."""
+        names = set()
+        for count, node in enumerate(walk(source)):
+            if node in self.layers or count == MOST_OF_A_WEIGHT:
+                return False
+            param = getattr(node, "variable", None)
+            if param is not None:
+                names.add(self.names.get(id(param), UNNAMED))
+        return bool(names) and all(map(is_of_parametrization, names))
 
     def losses(self) -> Iterator[tuple[str, Node]]:
         """Yields the loss functions by name, from the end of the loss."""
@@ -240,6 +258,11 @@ class LossGraph:
                 if product is not None and product.bias is not None and not is_seen:
                     biases.append(product.bias)
         return biases
+
+
+def is_of_parametrization(name: str) -> bool:
+    """True of the name of a parameter that a weight is computed from."""
+    return ".parametrizations." in name or name.endswith(OLD_PARAMETRIZATIONS)
 
 
 def has_groups(*nodes: Node) -> bool:

@@ -333,10 +333,6 @@ class TestModuleShapes:
         check = judged(lambda: Regression(sick(), slowly))
         expect_finding(check, "saturation", "net.1")
 
-    @pytest.mark.xfail(
-        strict=True,
-        reason="no weight is seen behind a parametrization: what comes before counts as the output",
-    )
     @pytest.mark.parametrize("wrap", [weight_norm, spectral_norm])
     def test_an_activation_before_a_parametrized_layer(self, wrap: Any) -> None:
         def net() -> nn.Module:
