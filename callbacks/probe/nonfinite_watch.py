@@ -42,7 +42,7 @@ class NonfiniteWatch:
     told, and the batch or a parameter where these are not finite. Each rank watches for itself; nothing is sent to
     others.
 
-    While a gradient scaler is in use, gradients are not checked: infinities in them are how it finds its scale.
+    While a gradient scaler is in use, only NaN in the loss is looked for: infinities are how it finds its scale.
 
     Args:
         trainer: The Trainer.
@@ -72,7 +72,10 @@ class NonfiniteWatch:
         """Checks a loss."""
         if self._is_over or self._inputs is None:
             return None
-        return self._check([loss.detach()])
+        loss = loss.detach()
+        if self._has_scaler:  # which may have made it infinite
+            loss = loss.nan_to_num(nan=math.nan)
+        return self._check([loss])
 
     def before_optimizer_step(self, optimizer: Optimizer) -> NonfiniteOrigin | None:
         """Checks the gradients of an optimizer's parameters."""
