@@ -13,6 +13,9 @@ WINDOW = 8
 FIRST_LOSSES = 4
 """Due steps whose losses show how much a batch differs from the next."""
 
+LEARNED = 0.2
+"""Fraction of the loss whose fall shows that a training goes well, whatever else is odd about it."""
+
 EARLY = 64
 """Steps in which a network finds its scale: updates are large at first in healthy trainings, too."""
 
@@ -68,6 +71,14 @@ class Course:
     def is_early(self) -> bool:
         """True while a network finds its scale."""
         return self.latest.step - self.first_step <= EARLY
+
+    @property
+    def has_learned(self) -> bool:
+        """True if the loss is well below its beginning, or if there is no single loss to tell."""
+        loss, first = self.latest.loss, self.first_loss
+        if loss is None or first is None:
+            return True
+        return loss < first - LEARNED * abs(first)
 
     def rate_fraction(self, name: str) -> float | None:
         """Returns the learning rate of a parameter as a fraction of its peak; None if either is unknown or zero."""

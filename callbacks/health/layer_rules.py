@@ -40,6 +40,8 @@ def saturation(course: Course, rule: Rule) -> Iterator[Violation]:
         judged = rule.limits["fraction"].judge(layer.saturated)
         if is_inside(layer) and judged is not None:
             severity, limit = judged
+            if course.has_learned and not course.is_early:
+                severity, limit = "warn", rule.limits["fraction"].warn or limit
             message = f"{layer.saturated:.0%} of the outputs are saturated, which lets (almost) no gradient through."
             yield Violation(name, severity, message, layer.saturated, limit)
 

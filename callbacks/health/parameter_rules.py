@@ -59,25 +59,13 @@ def update_high(course: Course, rule: Rule) -> Iterator[Violation]:
     judged = rule.limits[phase].judge(middle)
     if judged is not None:
         severity, limit = judged
-        if has_learned(course):
+        if course.has_learned:
             severity, limit = "warn", rule.limits[phase].warn or limit
         message = (
             f"An update moves the weights by 10^{middle:.1f} of their size (median over parameters); "
             f"healthy are 10^-3.5 to 10^-2."
         )
         yield Violation("", severity, message, middle, limit)
-
-
-LEARNED = 0.2
-"""Fraction of the loss whose fall shows that large steps do not throw away what was learned."""
-
-
-def has_learned(course: Course) -> bool:
-    """True if the loss is well below its beginning, or if there is no single loss to tell."""
-    loss, first = course.latest.loss, course.first_loss
-    if loss is None or first is None:
-        return True
-    return loss < first - LEARNED * abs(first)
 
 
 def update_low(course: Course, rule: Rule) -> Iterator[Violation]:

@@ -58,6 +58,10 @@ def flat(step: int) -> float:
     return 2.3 + 0.01 * math.sin(step)
 
 
+def saturated_late(step: int) -> Any:
+    return {"act": tanh(saturated=0.1 if step < 100 else 0.9)}
+
+
 def halved(step: int) -> float:
     return 2.3 if step == 0 else 1.1
 
@@ -79,6 +83,7 @@ SICK: list[tuple[str, str, dict[str, Any]]] = [
     ("initial_loss", "fail", {"losses": entropy(3.0, classes=2)}),
     ("saturation", "fail", {"layers": {"act": tanh(saturated=0.7)}}),
     ("saturation", "warn", {"layers": {"act": tanh(saturated=0.4)}}),
+    ("saturation", "warn", {"layers": saturated_late}),
     ("saturation", "fail", {"layers": {"act": tanh(kind="Sigmoid", saturated=0.9)}}),
     ("dead_units", "fail", {"layers": {"act": relu(dead=DEAD)}}),
     ("dead_units", "warn", {"layers": {"act": tanh(dead=HALF_DEAD)}}),
