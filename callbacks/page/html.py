@@ -16,7 +16,7 @@ def page_of(runs: Sequence[Run]) -> str:
     """Returns the page of some runs as HTML, without any reference to other files or the network."""
     from jinja2 import Environment  # comes with PyTorch
 
-    folder = files(__package__)
+    folder = files(__name__.rpartition(".")[0])
     environment = Environment(autoescape=True, trim_blocks=True)
     template = environment.from_string((folder / "page.html.jinja").read_text("utf-8"))
     rows = [numbers_of(row_of(run)) for run in runs]

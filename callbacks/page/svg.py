@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 INK, PAPER = "#010203", "#fcfdfe"
 """Colors that stand for the page's, and that nothing else has."""
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",  # equal charts are equal files
     "font.family": "sans-serif",

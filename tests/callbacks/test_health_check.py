@@ -230,8 +230,10 @@ class TestFacts:
                 super().__init__(tanh_net(), slowly)
                 self.automatic_optimization = False
 
-            def training_step(self, batch: list[Tensor], batch_idx: int) -> None:
-                self.manual_backward(super().training_step(batch, batch_idx))
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+                loss = super().training_step(batch, batch_idx)
+                self.manual_backward(loss)
+                return loss
 
         check = every_step()
         fit(Forgets, [check], max_steps=-1, max_epochs=20)
@@ -472,7 +474,7 @@ class Asked(Callback):
     def __init__(self, check: HealthCheck) -> None:
         self.check, self.steps = check, []
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
         asked = {each.quantity.name for each in self.check.requests}
         self.steps.append(asked & {"WEIGHT", "WEIGHT_GRAD"})
 
@@ -508,9 +510,9 @@ class TestParametersThatAreKnownToMove:
     def test_one_that_is_unfrozen_later_is(self) -> None:
         class Unfreezes(Callback):
             def on_train_batch_start(
-                self, trainer: Trainer, module: Any, batch: Any, batch_idx: int
+                self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
             ) -> None:
-                module.net[2].requires_grad_(batch_idx >= 2)
+                pl_module.net[2].requires_grad_(batch_idx >= 2)
 
         check = every_step()
         asked = Asked(check)

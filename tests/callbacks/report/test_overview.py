@@ -10,7 +10,7 @@ import torch
 from fits import ALL, Regression, every_step, fit, tanh_net
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout  # type: ignore[attr-defined]
 from torch import nn
 
 from callbacks.report.descriptions import description_of
