@@ -12,6 +12,9 @@ from .rule import Rule, Violation
 FIRST_JUDGED = 4
 """Due steps before a parameter that did not move is judged."""
 
+FIRST_FAILURE = 6
+"""Due steps before large updates can be a failure: a small network finds its scale in a few of them."""
+
 FIRST_MOVES = 8
 """Steps before it is: behind a zero-initialized layer, the first gradients are zero."""
 
@@ -59,7 +62,7 @@ def update_high(course: Course, rule: Rule) -> Iterator[Violation]:
     judged = rule.limits[phase].judge(middle)
     if judged is not None:
         severity, limit = judged
-        if course.has_learned:
+        if course.has_learned or course.judged < FIRST_FAILURE:
             severity, limit = "warn", rule.limits[phase].warn or limit
         message = (
             f"An update moves the weights by 10^{middle:.1f} of their size (median over parameters); "

@@ -61,16 +61,18 @@ def expect_ok(check: HealthCheck) -> None:
     assert check.report.steps >= 3
 
 
-def expect_finding(check: HealthCheck, rule: str, where: str) -> None:
-    """Checks that one place is found to fail by a rule, and that its verdict is that of the report."""
-    failures = {
+def expect_finding(
+    check: HealthCheck, rule: str, where: str, severity: str = "fail"
+) -> None:
+    """Checks that one place is found by a rule, and that its verdict is that of the report."""
+    places = {
         (each.rule, each.where)
         for each in check.report.findings
-        if each.severity == "fail"
+        if each.severity == severity
     }
-    assert (rule, where) in failures, check.report.to_markdown()
-    assert {where for each, where in failures if each == rule} == {where}
-    assert check.report.verdict == "fail"
+    assert (rule, where) in places, check.report.to_markdown()
+    assert {where for each, where in places if each == rule} == {where}
+    assert check.report.verdict == severity
 
 
 def expect_verdicts(
@@ -94,7 +96,8 @@ def expect_verdicts_of_updates(
     """Fits with a good learning rate and with one that is far too high."""
     expect_ok(judged(lambda: kind(net(), slowly), **options))
     sick = judged(lambda: kind(net(), too_fast), **options)
-    expect_finding(sick, "update_high", "")
+    # Few steps do not tell yet that nothing is learned.
+    expect_finding(sick, "update_high", "", "warn")
 
 
 class TestOptimization:
