@@ -10,6 +10,7 @@ FUNCTIONS = {
     "coordinate_check": callbacks.coordinate_check,
     "compare_runs": callbacks.compare_runs,
     "diagnose": callbacks.diagnose,
+    "diff_runs": callbacks.diff_runs,
     "write_report": callbacks.write_report,
 }
 

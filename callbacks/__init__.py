@@ -5,11 +5,13 @@ from .compare_runs import compare_runs
 from .coordinate_check import CoordinateCheck, coordinate_check
 from .diagnose import diagnose
 from .diagnosis import Diagnosis
+from .diff_runs import diff_runs
 from .grad_stats import GradStats
 from .health.finding import Finding
 from .health.health_report import HealthReport
 from .health_check import HealthCheck, UnhealthyTraining
 from .measure.histogram import Histogram
+from .page.run_difference import RunDifference
 from .probe.selection import choose_layers, choose_params
 from .saturation_map import SaturationMap
 from .update_ratio import UpdateRatio
@@ -24,6 +26,7 @@ __all__ = [
     "HealthCheck",
     "HealthReport",
     "Histogram",
+    "RunDifference",
     "SaturationMap",
     "UnhealthyTraining",
     "UpdateRatio",
@@ -32,5 +35,6 @@ __all__ = [
     "compare_runs",
     "coordinate_check",
     "diagnose",
+    "diff_runs",
     "write_report",
 ]

@@ -340,7 +340,7 @@ def main(functions: Mapping[str, Diagnose] | None = None) -> None:
     """Runs `sys.argv`; an error in the user's input is printed as one line, with exit code 2.
 
     Args:
-        functions: See `make_cli`; also `write_report` and `compare_runs`, for the commands `report` and `compare`.
+        functions: See `make_cli`; also `write_report`, `diff_runs` and `compare_runs`, for `report` and `compare`.
     """
     try:
         if sys.argv[1:2] and sys.argv[1] in COMMANDS:

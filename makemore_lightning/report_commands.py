@@ -19,7 +19,7 @@ def run_command(
 
     Args:
         arguments: The command and its arguments.
-        functions: `write_report` and `compare_runs` of the callbacks, which this package does not import.
+        functions: `write_report`, `diff_runs` and `compare_runs` of the callbacks, which this package does not import.
 
     Raises:
         InputError: If a folder has no runs, or a file cannot be written.
@@ -28,11 +28,11 @@ def run_command(
     parsed = parser_of(command).parse_args(options)
     try:
         if command == "compare":
-            table = functions["compare_runs"](parsed.runs)
-            if sys.stdout.isatty():
-                Console().print(table)
-            else:
-                print(table, end="")
+            show(functions["compare_runs"](parsed.runs))
+        elif parsed.diff:
+            difference = diff(parsed.runs, parsed.tolerance, functions["diff_runs"])
+            show(difference)
+            sys.exit(0 if difference.is_equal else 1)
         else:
             page = functions["write_report"](parsed.runs, parsed.output)
             print(f"{page}, and the same for programs beside it: .json and .md")
@@ -40,10 +40,31 @@ def run_command(
         raise InputError(str(error)) from error
 
 
+def diff(
+    runs: Sequence[str], tolerance: float | None, function: Callable[..., Any]
+) -> Any:
+    """Returns the difference of two runs.
+
+    Raises:
+        InputError: If there are not two.
+    """
+    if len(runs) != 2:
+        raise InputError(f"--diff compares two runs: give two folders, not {len(runs)}")
+    return function(*runs, **({} if tolerance is None else {"tolerance": tolerance}))
+
+
+def show(table: Any) -> None:
+    """Prints a table: in colors in a terminal, else as Markdown."""
+    if sys.stdout.isatty():
+        Console().print(table)
+    else:
+        print(table, end="")
+
+
 def parser_of(command: str) -> ArgumentParser:
     """Returns the parser of a command's arguments."""
     descriptions = {
-        "report": "Writes one page about one run, or several side by side.",
+        "report": "Writes one page about one run, or several side by side; or compares two, step by step.",
         "compare": "Prints a row of numbers a run, and the settings that differ.",
     }
     parser = ArgumentParser(
@@ -54,4 +75,14 @@ def parser_of(command: str) -> ArgumentParser:
     )
     if command == "report":
         parser.add_argument("--output", metavar="FILE", help="file of the page, .html")
+        parser.add_argument(
+            "--diff",
+            action="store_true",
+            help="print where two runs part instead; exit code 1 if they do",
+        )
+        parser.add_argument(
+            "--tolerance",
+            type=float,
+            help="of --diff: relative difference that is equal (default: 1e-5)",
+        )
     return parser
