@@ -67,7 +67,7 @@ def parting_of(steps: Steps, tolerance: float) -> Parting | None:
     """Returns the first step with a difference beyond the tolerance; None if there is none."""
     before = None
     for step, tags in steps.items():
-        differing = [each for each in tags if each.differences[step].size > tolerance]
+        differing = [each for each in tags if each.excess(step) > tolerance]
         if differing:
             return Parting(step, tags, differing, before)
         before = step
@@ -75,10 +75,9 @@ def parting_of(steps: Steps, tolerance: float) -> Parting | None:
 
 
 def growth_of(steps: Steps) -> list[tuple[int, float]]:
-    """Returns the largest difference of each step."""
+    """Returns the largest difference of each step, see `TagDifferences.excess`."""
     return [
-        (step, max(each.differences[step].size for each in tags))
-        for step, tags in steps.items()
+        (step, max(each.excess(step) for each in tags)) for step, tags in steps.items()
     ]
 
 
@@ -88,13 +87,13 @@ def drifts(parting: Parting, growth: Sequence[tuple[int, float]]) -> bool:
     if parting.before is None or not any(earlier):
         return False
     stage, step = parting.first.stage, parting.step
-    parameters = parting.sizes("parameters")
+    parameters = parting.excesses("parameters")
     gap = step - parting.before
     if stage != "parameters" and parameters:
         # Parameters that are equal at this step leave it no more than the errors of one step.
         gap = 1
         earlier += parameters
-    return max(parting.sizes(stage)) <= max(earlier) * JUMP ** min(gap, 100)
+    return max(parting.excesses(stage)) <= max(earlier) * JUMP ** min(gap, 100)
 
 
 def stage_rows(parting: Parting) -> list[StageRow]:

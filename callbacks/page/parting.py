@@ -40,6 +40,10 @@ class Parting:
         """Returns the relative differences of the tags of a stage."""
         return [each.differences[self.step].size for each in self.of_stage(stage)]
 
+    def excesses(self, stage: str) -> list[float]:
+        """Returns the differences of the tags of a stage in units of the tolerance's."""
+        return [each.excess(self.step) for each in self.of_stage(stage)]
+
     def places(self, stage: str) -> list[str]:
         """Returns the layers or parameters of a stage, in the order of computation."""
         return list(dict.fromkeys(each.where for each in self.of_stage(stage)))

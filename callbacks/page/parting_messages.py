@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from .parting import Parting
 from .tag_differences import STAGES, TagDifferences
 
-LOW_PRECISION = 0.02
-"""Relative difference up to which the cause may be bfloat16 or float16."""
+LOW_PRECISION = 0.01
+"""Relative difference of activations up to which the cause may be bfloat16 or float16."""
 
 
 def equality(
@@ -25,7 +25,7 @@ def equality(
     return (
         "rounding",
         f"Equal within rounding: {compared}, the largest relative difference {largest:.1e}, where {tolerance:g} is "
-        "allowed.",
+        "allowed; gradients and updates may differ by 100 times as much.",
     )
 
 
@@ -42,8 +42,9 @@ def parting_message(parting: Parting) -> str:
     """Returns the sentences on two runs that part at once: up to where they are equal, and what to look for."""
     explain = EXPLANATIONS[parting.first.stage]
     sentences = [since(parting), explain(parting)]
-    sizes = [each.differences[parting.step].size for each in parting.differing]
-    if parting.first.stage in ("activations", "loss") and max(sizes) <= LOW_PRECISION:
+    stage = parting.first.stage
+    is_small = max(parting.sizes(stage)) <= LOW_PRECISION
+    if stage == "activations" and is_small:
         sentences.append("Differences as small as these are what bf16 or 16-bit makes.")
     return " ".join(filter(None, sentences))
 

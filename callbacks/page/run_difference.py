@@ -52,9 +52,10 @@ class RunDifference:
         where: Layer or parameter that differs first at this step; the tag of a loss or of another number.
         tag: Tag of the values.
         values: Values of the two runs; of histograms, the extremes that are further apart.
-        tolerance: Relative difference up to which values count as equal.
+        tolerance: Relative difference up to which values count as equal; gradients and updates may differ by 100 times
+            as much.
         stages: Stages of that step, in the order of computation.
-        growth: Largest relative difference of each common step.
+        growth: Largest relative difference of each common step; of gradients and updates, a hundredth of it.
         settings: Settings that differ between the runs, by name.
     """
 
@@ -134,8 +135,8 @@ class RunDifference:
         return columns, rows
 
     def _growth(self) -> Table:
-        """Returns the steps around the one that parts: before it, and some after it."""
-        columns = ["step", "largest difference"]
+        """Returns some of the steps, of runs that differ by rounding."""
+        columns = ["step", "largest difference (gradients and updates: / 100)"]
         if self.kind not in ("drift", "rounding"):
             return columns, []
         steps = thinned(self.growth, MOST_STEPS)

@@ -10,6 +10,10 @@ from .run import Distribution, Run
 STAGES = ("parameters", "activations", "loss", "gradients", "updates", "numbers")
 """Stages of a training step in the order of computation; "numbers" are all other numbers that were logged."""
 
+ROOM = {"gradients": 100.0, "updates": 100.0}
+"""Factor on the tolerance by stage: a ReLU whose input rounds to the side of zero lets a whole gradient through or not,
+and before a BatchNorm gradients cancel."""
+
 STAGE_OF_PLOT = {
     "weight": "parameters",
     "activation": "activations",
@@ -81,6 +85,10 @@ class TagDifferences:
     def rank(self) -> tuple[int, float]:
         """Position in the order of a step's computation."""
         return STAGES.index(self.stage), self.depth
+
+    def excess(self, step: int) -> float:
+        """Returns the size of a difference in units of what the stage may differ by, to compare with a tolerance."""
+        return self.differences[step].size / ROOM.get(self.stage, 1.0)
 
 
 def differences_of(first: Run, second: Run) -> list[TagDifferences]:

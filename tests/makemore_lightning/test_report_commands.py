@@ -50,3 +50,43 @@ def test_a_page_that_cannot_be_written_is_one_line(folder: Path) -> None:
     result = run_in_process(folder, "report", "runs", "--output=file/page.html")
     assert result.code == 2
     assert len(result.err.splitlines()) == 1
+
+
+class TestDiff:
+    """`report --diff`."""
+
+    def test_runs_that_differ_end_with_code_1(self, folder: Path) -> None:
+        result = run_in_process(folder, "report", "--diff", "runs/first", "runs/second")
+        assert result.code == 1, result.err
+        assert result.out.startswith(
+            "first and second: loss, step 10: train/loss\n\nEqual up to step 0."
+        )
+        assert "| 10 | train/loss | 2 | 1 |" in result.out
+        assert {path.name for path in folder.iterdir()} == {"runs"}
+
+    def test_equal_runs_end_with_code_0(self, folder: Path) -> None:
+        result = run_in_process(folder, "report", "--diff", "runs/first", "runs/first")
+        assert (result.code, result.err) == (0, "")
+        assert "Equal to the last bit: 1 tags at 2 steps." in result.out
+
+    def test_a_tolerance_decides(self, folder: Path) -> None:
+        arguments = ("report", "--diff", "runs/first", "runs/second", "--tolerance=0.6")
+        result = run_in_process(folder, *arguments)
+        assert (result.code, result.err) == (0, "")
+        assert "Equal within rounding" in result.out
+
+    @pytest.mark.parametrize(
+        ("arguments", "error"),
+        [
+            (["runs/first"], "--diff compares two runs: give two folders, not 1"),
+            (["runs", "runs/first"], "runs has 2 runs in it: give the folder of one"),
+            (["runs/first", "runs/second", "--tolerance=-1"], "tolerance must be"),
+        ],
+    )
+    def test_a_mistake_is_one_line(
+        self, folder: Path, arguments: list[str], error: str
+    ) -> None:
+        result = run_in_process(folder, "report", "--diff", *arguments)
+        assert result.code == 2
+        assert result.err.startswith(f"error: {error}")
+        assert len(result.err.splitlines()) == 1
