@@ -1,7 +1,6 @@
 """Loggers: numbers to all of them, histograms and pictures to those that take them."""
 
 import contextlib
-import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -16,6 +15,7 @@ from .event_points import EventPoints
 from .overview import overview_of
 from .record import Record, histograms_in, numbers_in
 from .tensorboard import event_file
+from .trackers import edges_of, image_of, tracker_of
 
 
 class Writer:
@@ -31,6 +31,7 @@ class Writer:
     def __init__(self, loggers: Sequence[Any] = ()) -> None:
         self._loggers = list(loggers)
         self._picture_loggers = list(loggers)
+        self._histogram_loggers = list(loggers)
         self._event_points = EventPoints()
         self._event_files: dict[int, EventFile] = {}
         self._overview_step: int | None = None
@@ -50,13 +51,17 @@ class Writer:
         with_overview = {**record, **self._overview(numbers, step)}
         selected = self._event_points.select(with_overview, step)
 
+        rows: list[Any] = []
+
         def write(logger: Any) -> None:
             if (file := self._event_file(logger)) is None:
                 _write_row(logger, record, step)
+                rows.append(logger)
             elif selected:
                 file.write_record(selected, step, numbers)
 
         self._write_numbers(write)
+        self._write_histograms(rows, record, step)
 
     def write_last(self) -> None:
         """Writes the last value of each tag to event files that do not have it yet."""
@@ -100,6 +105,17 @@ class Writer:
         if (file := self._event_file(logger)) is not None:
             file.write_record(record, step)
 
+    def _write_histograms(
+        self, loggers: Sequence[Any], record: Record, step: int
+    ) -> None:
+        """Writes histograms to the trackers that take them; one that fails still gets numbers."""
+
+        def write(logger: Any) -> None:
+            if logger in loggers:
+                _write_histograms(logger, record, step)
+
+        self._write(self._histogram_loggers, "histograms", write)
+
     def _write_picture(self, logger: Any, picture: Picture) -> None:
         if (file := self._event_file(logger)) is not None:
             file.write_picture(picture)
@@ -131,12 +147,24 @@ def _write_row(logger: Any, record: Record, step: int) -> None:
     logger.log_metrics(metrics, step)
 
 
+def _write_histograms(logger: Any, record: Record, step: int) -> None:
+    tracker = tracker_of(logger)
+    if tracker is None or tracker.write_histogram is None:
+        return
+    histograms = histograms_in(record)
+    bins = display_bins(list(histograms.values()))
+    for (tag, histogram), display in zip(histograms.items(), bins, strict=True):
+        tracker.write_histogram(logger.experiment, tag, histogram, display, step)
+
+
 def _write_picture(logger: Any, picture: Picture) -> None:
     if takes_images(logger):
         logger.log_image(picture.tag, [_pixels(picture)], step=picture.step)
     elif stores_images(logger):
         file = f"{picture.tag}/{picture.step:09d}.png"
         logger.experiment.log_image(logger.run_id, _pixels(picture), artifact_file=file)
+    elif tracker := tracker_of(logger):
+        tracker.write_picture(logger.experiment, picture)
 
 
 def _wandb_histograms(record: Record) -> dict[str, Any]:
@@ -145,21 +173,15 @@ def _wandb_histograms(record: Record) -> dict[str, Any]:
     histograms = histograms_in(record)
     bins = display_bins(list(histograms.values()))
     converted = {}
-    for (tag, histogram), (limits, counts) in zip(
-        histograms.items(), bins, strict=True
-    ):
-        edges = [histogram.moments.low, *limits]
-        converted[tag] = wandb.Histogram(
-            np_histogram=(np.array(counts), np.array(edges))
-        )
+    for (tag, histogram), display in zip(histograms.items(), bins, strict=True):
+        counts = (np.array(display.counts), edges_of(histogram, display))
+        converted[tag] = wandb.Histogram(np_histogram=counts)
     return converted
 
 
 def _pixels(picture: Picture) -> np.ndarray:
     """`(height, width, 3)` uint8."""
-    from PIL import Image  # comes with matplotlib, without which there are no pictures
-
-    return np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB"))
+    return np.asarray(image_of(picture))
 
 
 def _takes_pictures(logger: Any) -> bool:
@@ -170,6 +192,7 @@ def _takes_pictures(logger: Any) -> bool:
             event_file(logger) is not None
             or takes_images(logger)
             or stores_images(logger)
+            or tracker_of(logger) is not None
         )
     return False
 
