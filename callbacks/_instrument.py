@@ -104,7 +104,7 @@ class Instrument(Callback):
             tag: Tag of a picture or a histogram, of the last due step, or of a number, over all due steps.
 
         Returns:
-            A `matplotlib.figure.Figure`, which has nothing to do with pyplot: `figure.savefig("file.png")`.
+            A `matplotlib.figure.Figure`, which has nothing to do with pyplot; `figure.savefig("file.png")` writes it.
 
         Raises:
             ValueError: If there is nothing of that tag, with a list of what there is; or without matplotlib.

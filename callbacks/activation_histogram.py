@@ -36,7 +36,7 @@ class ActivationHistogram(Instrument):
             where they are as flat as tanh is there.
 
     Attributes:
-        latest: Numbers and `Histogram`s of the last due step by tag; None before the first.
+        latest: Numbers and histograms (`Histogram`) of the last due step by tag; None before the first.
         latest_step: That step.
         history: Numbers of all due steps by tag, each with `steps` and `values`.
 

@@ -15,7 +15,7 @@ def compare_runs(runs: str | Path | Sequence[str | Path]) -> RunTable:
         runs: Folder with event files, or folders, or folders of such folders; also those of other projects.
 
     Returns:
-        The table: `rows`, `differing_settings`, `to_markdown()`; printed, it is a table.
+        A table, which prints as one, with `rows`, `differing_settings` and `to_markdown()`.
 
     Raises:
         ValueError: If a folder has no event files, or TensorBoard, which reads them, is not installed.

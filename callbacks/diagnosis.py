@@ -71,7 +71,7 @@ class Diagnosis:
 
     @property
     def verdict(self) -> Verdict:
-        """The worst severity of all findings: "ok", "warn" or "fail"."""
+        """The worst severity of all findings, "ok", "warn" or "fail"."""
         return self.report.verdict
 
     @property

@@ -48,7 +48,7 @@ class GradStats(Instrument):
         means: Whether loggers get the means of gradients and parameters; `latest` and `history` have them anyway.
 
     Attributes:
-        latest: Numbers and `Histogram`s of the last due step by tag; None before the first.
+        latest: Numbers and histograms (`Histogram`) of the last due step by tag; None before the first.
         latest_step: That step.
         history: Numbers of all due steps by tag, each with `steps` and `values`.
 

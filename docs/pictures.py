@@ -30,6 +30,7 @@ PICTURES = {
         LoggedImage("batchnorm", SATURATION_TAG, 0),
     ],
     "activations": [LoggedImage("deep", "activation_distribution", 0)],
+    "gradients": [LoggedImage("deep", "activation_grad_distribution", 0)],
     "updates": [LoggedImage("deep", "update_ratio", -1)],
 }
 """The logged images of each file in docs/, from left to right."""

@@ -137,7 +137,7 @@ class Histogram:
             limits: `(m + 1,)` ascending edges.
 
         Returns:
-            `(m,)` counts, not whole: values outside the limits are left out, values on the outermost limits are not.
+            `(m,)` counts, not whole; values outside the limits are left out, values on the outermost limits are not.
         """
         reach = np.asarray(limits, dtype=np.float64)[:, None] - self.left
         width = self.right - self.left

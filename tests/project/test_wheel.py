@@ -88,6 +88,9 @@ def test_contains_every_file_of_both_packages_and_the_names(
         for path in ROOT.glob("callbacks/**/*.py")
     }
     expected.add("makemore_lightning/data/names.txt")
+    page = {path.name for path in ROOT.glob("callbacks/page/page.*")}
+    assert page == {"page.css", "page.html.jinja"}
+    expected |= {f"makemore_lightning/callbacks/page/{name}" for name in page}
     # Type checkers ignore the annotations of an installed package that has no such file.
     expected |= {
         f"makemore_lightning/{folder}py.typed" for folder in ("", "callbacks/")
