@@ -52,6 +52,7 @@ myst_heading_anchors = 4
 nb_execution_mode = "off"  # notebooks are shown as they were run
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"  # furo's own underlines what is no link
 html_title = f"{project} {version}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]

@@ -67,7 +67,7 @@ def severities_of(rule: Rule) -> str:
     row = re.search(rf"^\| `{rule.name}` \| .*? \| (.*?) \|", text, re.MULTILINE)
     if row is None:
         raise ValueError(f"{README} has no row for {rule.name}")
-    return f"none, for it is a fact ({row[1]})"
+    return f"a fact, not a number: {row[1]}"
 
 
 def limit_text(name: str, limits: Limits) -> str:
