@@ -75,6 +75,9 @@ def test_limits_are_those_of_the_catalogue(rule) -> None:
     numbers = {f"{limit:g}" for limit in chain(*limits) if limit is not None}
     assert numbers == set(re.findall(r"(?<=above |below )\S+?(?=[,;.]? |\.?$|;)", text))
     assert ("due steps in a row" in text) == (rule.hold > 1)
+    for name, each in rule.limits.items():
+        words = text.split(f"*{name}*: ")[1].split(";")[0]
+        assert (" below " in words) == each.is_floor
     assert rule.limits or re.search(r"\b(note|warn|fail)\b", text)
 
 
