@@ -38,6 +38,7 @@ TOOLS = [
     "hypothesis",
     "jsonargparse[signatures]>=4.27.7",
     "tensorboardX",
+    "rich",
     "setuptools<81",
 ]
 """Needs of the tests, and of old versions of TensorBoard, which import pkg_resources."""

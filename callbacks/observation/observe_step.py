@@ -22,8 +22,8 @@ from .observed_model import (
     compare_params,
     dropped_fractions,
     modules_in_eval_mode,
-    optimized_params,
     stacked_of,
+    unregistered_of,
 )
 from .observed_params import params_of
 
@@ -55,7 +55,6 @@ def observe_step(
     structure = measurements.structure or Structure()
     norms = measurements.of(requests.weight_grads).values()
     unoptimized, foreign = compare_params(model.params, facts.optimizers)
-    optimized = optimized_params(facts.optimizers)
     place = first_nonfinite(measurements)
     return Observation(
         measurements.step,
@@ -69,9 +68,7 @@ def observe_step(
         tuple(type(optimizer).__name__ for optimizer in facts.optimizers),
         unoptimized,
         foreign,
-        tuple(
-            shape for place, shape in structure.unregistered if place not in optimized
-        ),
+        unregistered_of(structure, facts.optimizers),
         dropped_fractions(model),
         modules_in_eval_mode(model),
         dict(structure.normalized_rows),

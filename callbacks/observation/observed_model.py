@@ -42,6 +42,18 @@ def optimized_params(optimizers: Iterable[Optimizer]) -> set[int]:
     return {id(param) for group in groups for param in group["params"]}
 
 
+def unregistered_of(
+    structure: Structure, optimizers: Iterable[Optimizer]
+) -> tuple[tuple[int, ...], ...]:
+    """Returns the shapes of parameters that neither the model nor an optimizer has."""
+    if not structure.unregistered:
+        return ()
+    optimized = optimized_params(optimizers)
+    return tuple(
+        shape for place, shape in structure.unregistered if place not in optimized
+    )
+
+
 def dropped_fractions(model: Model) -> dict[str, float]:
     """Returns the fraction of the values that each dropout drops, by name."""
     return {

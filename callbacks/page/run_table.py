@@ -56,7 +56,7 @@ class RunTable:
         return names, [[name, *map(str, values)] for name, values in items]
 
 
-def rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+def rich_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
     """Returns a table for the terminal."""
     from rich.table import Table
 
