@@ -18,7 +18,7 @@ class RunRow:
 
     Attributes:
         name: Name of the run.
-        initial_loss: Loss before the first update.
+        initial_loss: Loss before the first update; None if it was not logged.
         train_loss: Last loss of training.
         val_loss: Last loss of validation.
         saturated: Median over layers of the fraction of saturated values, at the last step.
@@ -41,7 +41,8 @@ def row_of(run: Run) -> RunRow:
     """Returns the row of a run; numbers of the whole data set where the run has measured them at its end."""
     losses = list(losses_of(run).items())
     curves = [series for _, series in losses]
-    first = curves[0].values[0] if curves else None
+    begins = bool(curves) and curves[0].steps[0] == 0
+    first = curves[0].values[0] if begins else None
     train = curves[0].last if curves else None
     val = curves[1].last if len(curves) > 1 else None
     steps = [series.steps[-1] for series in run.numbers.values()]

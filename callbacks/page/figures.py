@@ -100,7 +100,7 @@ def saturation_maps(run: Run) -> Iterator[PageFigure]:
     for tag in dict.fromkeys([*tags[:1], *tags[-1:]]):
         images = run.images[tag]
         ends = [images[0], images[-1]] if len(images) > 1 else list(images)
-        text = "Examples by units; white is saturated, orange is a dead unit."
+        text = "Examples by units; white is saturated, of ReLU zero; orange is a dead unit."
         titles = tuple((f"step {each.step}", data_url(each)) for each in ends)
         layer = tag.removeprefix("saturation_map/")
         yield PageFigure(f"Saturation of {layer}", text, images=titles)

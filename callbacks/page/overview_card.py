@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from .run import Run, Series
@@ -113,6 +114,7 @@ def depth_profile(runs: Sequence[Run]) -> str | None:
                 panel.plot(first, "o:", ms=3, color=color)
                 panel.plot(last, "o-", ms=3, color=color, label=run.name)
             panel.set_yscale("log")
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             panel.set_title(plot.replace("_", " "), loc="left")
             panel.set_xlabel("layer, first to last")
         axes[0].legend(fontsize=7)

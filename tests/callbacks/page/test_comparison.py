@@ -61,6 +61,12 @@ def test_losses_of_all_data_come_before_those_of_a_batch() -> None:
     assert (row.initial_loss, row.train_loss, row.val_loss) == (3.31, 1.9, 2.2)
 
 
+def test_a_loss_that_was_logged_later_is_not_the_initial_one() -> None:
+    numbers = {"train_loss": Series([49, 99], [1.6, 1.2])}
+    row = row_of(Run("", "", numbers))
+    assert (row.initial_loss, row.train_loss) == (None, 1.2)
+
+
 @pytest.mark.parametrize("tag", ["loss", "Loss/train", "my_loss", "train/ce_loss"])
 def test_losses_by_the_names_that_people_give(tag: str) -> None:
     numbers = {"accuracy": Series([0], [1.0]), tag: Series([0], [2.0])}
