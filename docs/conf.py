@@ -49,7 +49,10 @@ toc_object_entries = False
 # Markdown
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
-nb_execution_mode = "off"  # notebooks are shown as they were run
+nb_execution_mode = "force"  # numbers and pictures on the pages are those of today
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
 
 html_theme = "furo"
 pygments_dark_style = "github-dark"  # furo's own underlines what is no link

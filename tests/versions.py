@@ -95,6 +95,7 @@ CORNERS = {
             "torch==2.3.1",
             "lightning==2.2.5",
             "pytorch-lightning==2.2.5",
+            "rich==13.9.4",
             "numpy==1.26.4",
             *OLD_PICTURES,
         ),

@@ -22,6 +22,9 @@ RIDGES = 12
 MOST_LAYERS = 8
 """Layers of a chart whose lines have to be told apart."""
 
+FEW_LINES = 4
+"""Lines whose legend fits into a chart."""
+
 CELLS, TAIL = 24, 0.002
 """Cells of a density, and the fraction of the values at each end that it leaves out."""
 
@@ -43,7 +46,10 @@ def loss_chart(runs: Sequence[Run]) -> str:
         plot.set_xlim(left=0)
         plot.set_xlabel("step")
         plot.set_ylabel("loss")
-        plot.legend(fontsize=8)
+        if len(plot.lines) <= FEW_LINES:
+            plot.legend(fontsize=8)
+        else:
+            plot.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
 
     return chart(draw, (7.2, 3.2))
 

@@ -146,17 +146,21 @@ def read_term(name: str, function: str, node: Any, graph: LossGraph) -> LossTerm
         classes = None if graph.is_similarity(source) else _classes(node._saved_self)
         return LossTerm(name, classes, activation_at(source), is_normalized)
     classes = 2 if function.startswith("binary") else None
-    is_broadcast = function in REGRESSIONS and is_expanded(direct)
+    is_broadcast = function in REGRESSIONS and is_expanded(direct, node._saved_self)
     return LossTerm(name, classes, activation_at(source), is_broadcast=is_broadcast)
 
 
-def is_expanded(node: Any) -> bool:
-    """True if a node repeats its input, as where the shapes of outputs and targets differ."""
+def is_expanded(node: Any, output: Tensor) -> bool:
+    """True if a node repeats its input, as where the shapes of outputs and targets differ.
+
+    Args:
+        node: Node that may be an expansion.
+        output: Its output.
+    """
     sizes = getattr(node, "_saved_self_sym_sizes", None)
-    shape = getattr(node, "_input_metadata", [None])[0]
-    if operation(node) != "Expand" or sizes is None or shape is None:
+    if operation(node) != "Expand" or sizes is None:
         return False
-    return math.prod(shape.shape) > math.prod(sizes)
+    return output.numel() > math.prod(sizes)
 
 
 def activation_at(node: Any) -> str | None:
