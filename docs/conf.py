@@ -53,6 +53,7 @@ nb_execution_mode = "force"  # numbers and pictures on the pages are those of to
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # which has tables
 
 html_theme = "furo"
 pygments_dark_style = "github-dark"  # furo's own underlines what is no link

@@ -34,7 +34,10 @@ STYLE: dict[Any, Any] = {
     "path.simplify": True,
 }
 
-RUN_COLORS = ("#2f7ed8", "#e0762f", "#2a9d6f", "#c2477f", "#7b62d3", "#8a7a2b")
+RUN_COLORS = (
+    *("#2f7ed8", "#e0762f", "#2a9d6f", "#c2477f", "#7b62d3"),
+    *("#8a7a2b", "#0f9ba8", "#7d8590"),
+)
 """Colors of runs: each is 3:1 and more from both white and near-black."""
 
 
