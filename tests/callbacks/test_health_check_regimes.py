@@ -468,12 +468,62 @@ def expect_reports(healthy: dict[str, Any], sick: dict[str, Any], place: str) ->
     )
 
 
+OLD_NAME_PROGRAM = """
+import json
+import sys
+from typing import Any
+
+sys.modules["lightning"] = None  # cannot be imported
+
+import pytorch_lightning
+import torch
+from torch import Tensor, nn
+
+from callbacks import HealthCheck
+
+
+class Module(pytorch_lightning.LightningModule):
+    def __init__(self, times: float) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+        with torch.no_grad():
+            self.net[0].weight *= times
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        return (self.net(batch) - batch[:, :1]).square().mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.02)
+
+
+def report_of(times: float) -> dict[str, Any]:
+    pytorch_lightning.seed_everything(11)
+    check = HealthCheck(every_n_steps=1)
+    trainer = pytorch_lightning.Trainer(
+        callbacks=[check],
+        max_steps=5,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    data = torch.utils.data.DataLoader(torch.randn(40, 4), batch_size=8)
+    trainer.fit(Module(times), data)
+    return check.report.to_dict()
+
+
+torch.set_num_threads(1)
+print(json.dumps({"healthy": report_of(1.0), "sick": report_of(30.0)}))
+"""
+
+
 @pytest.mark.skipif(
     find_spec("pytorch_lightning") is None, reason="pytorch_lightning is not installed"
 )
 def test_under_the_other_name_of_lightning(tmp_path: Path) -> None:
     process = subprocess.run(
-        [sys.executable, "-W", "ignore", str(HELPERS / "health_under_old_name.py")],
+        [sys.executable, "-W", "ignore", "-c", OLD_NAME_PROGRAM],
         cwd=tmp_path,
         env=environment(),
         capture_output=True,

@@ -35,8 +35,21 @@ LEFT_BEHIND = {
 
 MOST_LINES = 79
 
+TRACKERS = ("MLFLOW", "WANDB", "_WANDB")
+"""Beginnings of variables by which these packages, used in this process before, tell others where they write."""
+
 INSTALLED = "makemore_lightning.callbacks"
 """Module that the examples import, as whoever has installed the package does."""
+
+
+def environment() -> dict[str, str]:
+    """Returns the variables that an example is run with."""
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(TRACKERS)
+    }
+    return {**own, "OMP_NUM_THREADS": "1", "WANDB_SILENT": "true"}
 
 
 def test_each_has_a_row_of_the_readme() -> None:
@@ -69,7 +82,7 @@ def test_ends_healthy(name: str, tmp_path: Path) -> None:
     process = subprocess.run(
         [sys.executable, *options, str(ROOT / path)],
         cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "WANDB_SILENT": "true"},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=300,

@@ -128,6 +128,5 @@ def test_a_description_is_beside_each_chart(address: str, kind: str, tag: str) -
 def test_the_charts_of_the_overview_have_lines(page: Any, address: str) -> None:
     page.goto("about:blank")
     page.goto(f"{address}/#custom_scalars")
-    page.get_by_text("Matches (2)").first.wait_for(timeout=SECONDS)
-    counts = page.get_by_text("Matches (2)").count()
-    assert counts >= 5
+    # One after the other, the charts get their lines: a line a run.
+    page.get_by_text("Matches (2)").nth(4).wait_for(timeout=SECONDS)
