@@ -95,7 +95,7 @@ CORNERS = {
             "torch==2.3.1",
             "lightning==2.2.5",
             "pytorch-lightning==2.2.5",
-            "rich==13.9.4",
+            "rich==13.9.4",  # its progress bar breaks with rich 15
             "numpy==1.26.4",
             *OLD_PICTURES,
         ),
@@ -113,7 +113,14 @@ CORNERS = {
         ("underscore", "width"),
     ),
     "pytorch_lightning alone": Corner(
-        "3.11", ("torch==2.6.0", "pytorch-lightning==2.5.1", "numpy==2.0.2", *PICTURES)
+        "3.11",
+        (
+            "torch==2.6.0",
+            "pytorch-lightning==2.5.1",
+            "rich==13.9.4",  # its progress bar breaks with rich 15
+            "numpy==2.0.2",
+            *PICTURES,
+        ),
     ),
     "torch 2.8": Corner(
         "3.11",
