@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from .page.comparison import RunRow, differing_settings, row_of
+from .page.comparison import differing_settings, row_of
 from .page.read_runs import read_runs
 from .page.run_table import RunTable
 
@@ -18,8 +18,7 @@ def compare_runs(runs: str | Path | Sequence[str | Path]) -> RunTable:
         A table, which prints as one, with `rows`, `differing_settings` and `to_markdown()`.
 
     Raises:
-        ValueError: If a folder has no event files, or TensorBoard, which reads them, is not installed.
+        ValueError: If no folder is given, one has no event files, or TensorBoard, which reads them, is not installed.
     """
-    records = read_runs([runs] if isinstance(runs, str | Path) else runs)
-    rows: list[RunRow] = [row_of(run) for run in records]
-    return RunTable(rows, differing_settings(records))
+    records = read_runs(runs)
+    return RunTable([row_of(run) for run in records], differing_settings(records))

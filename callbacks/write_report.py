@@ -36,12 +36,7 @@ def write_report(
         ...
         callbacks._messages.InstrumentError: runs is empty: give at least one folder with event files.
     """
-    folders = [runs] if isinstance(runs, str | Path) else list(runs)
-    if not folders:
-        raise InstrumentError(
-            "runs is empty: give at least one folder with event files."
-        )
-    records = read_runs(folders)
+    records = read_runs(runs)
     page = default_path(records) if path is None else Path(path)
     if page.suffix != ".html":
         raise InstrumentError(

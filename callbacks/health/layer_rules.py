@@ -37,11 +37,10 @@ def saturation(course: Course, rule: Rule) -> Iterator[Violation]:
     for name, layer in course.latest.layers.items():
         if layer.saturated is None or layer.is_switched or layer.kind not in TWO_ENDED:
             continue
-        judged = rule.limits["fraction"].judge(layer.saturated)
+        can_fail = course.is_early or not course.has_learned
+        judged = rule.limits["fraction"].judge(layer.saturated, can_fail)
         if is_inside(layer) and judged is not None:
             severity, limit = judged
-            if course.has_learned and not course.is_early:
-                severity, limit = "warn", rule.limits["fraction"].warn or limit
             message = f"{layer.saturated:.0%} of the outputs are saturated, which lets (almost) no gradient through."
             yield Violation(name, severity, message, layer.saturated, limit)
 
@@ -120,8 +119,9 @@ def _large_embeddings(course: Course, rule: Rule) -> Iterator[Violation]:
             continue
         judged = rule.limits["size"].judge(param.std)
         if judged is not None:
+            severity, limit = judged
             message = f"{name} has std {param.std:.3g}, far from 1."
-            yield Violation(name, *judged[:1], message, param.std, judged[1])
+            yield Violation(name, severity, message, param.std, limit)
 
 
 def gradient_scale(course: Course, rule: Rule) -> Iterator[Violation]:

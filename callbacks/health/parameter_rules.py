@@ -12,11 +12,11 @@ from .rule import Rule, Violation
 FIRST_JUDGED = 4
 """Due steps before a parameter that did not move is judged."""
 
-FIRST_FAILURE = 6
-"""Due steps before large updates can be a failure: a small network finds its scale in a few of them."""
-
 FIRST_MOVES = 8
 """Steps before it is: behind a zero-initialized layer, the first gradients are zero."""
+
+FIRST_FAILURE = 6
+"""Due steps before large updates can be a failure: a small network finds its scale in a few of them."""
 
 NORMS = ("BatchNorm", "LayerNorm", "GroupNorm", "RMSNorm", "InstanceNorm")
 
@@ -58,12 +58,11 @@ def update_high(course: Course, rule: Rule) -> Iterator[Violation]:
     begins_large = "Adagrad" in optimizers
     if middle is None or "LBFGS" in optimizers or (course.is_early and begins_large):
         return
-    phase = "early" if course.is_early else "later"
-    judged = rule.limits[phase].judge(middle)
+    limits = rule.limits["early" if course.is_early else "later"]
+    can_fail = course.judged >= FIRST_FAILURE and not course.has_learned
+    judged = limits.judge(middle, can_fail)
     if judged is not None:
         severity, limit = judged
-        if course.has_learned or course.judged < FIRST_FAILURE:
-            severity, limit = "warn", rule.limits[phase].warn or limit
         message = (
             f"An update moves the weights by 10^{middle:.1f} of their size (median over parameters); "
             f"healthy are 10^-3.5 to 10^-2."

@@ -21,10 +21,17 @@ class Limits:
     fail: float | None = None
     is_floor: bool = False
 
-    def judge(self, value: float) -> tuple[Severity, float] | None:
-        """Returns the severity of a number and the limit that it breaks; None if it breaks none."""
+    def judge(
+        self, value: float, can_fail: bool = True
+    ) -> tuple[Severity, float] | None:
+        """Returns the severity of a number and the limit that it breaks; None if it breaks none.
+
+        Args:
+            value: Number.
+            can_fail: Whether it may be a failure; else it is a warning at most.
+        """
         for severity, limit in (("fail", self.fail), ("warn", self.warn)):
-            if limit is None:
+            if limit is None or (severity == "fail" and not can_fail):
                 continue
             if value < limit if self.is_floor else value > limit:
                 return severity, limit  # type: ignore[return-value]

@@ -95,8 +95,9 @@ def figures_of(run: Run, prefix: str) -> Iterator[PageFigure]:
 
 def saturation_maps(run: Run) -> Iterator[PageFigure]:
     """Yields the first and the last map of the first and the last layer."""
-    tags = [tag for tag in run.images if tag.startswith("saturation_map/")]
-    tags.sort()
+    # The numbers are in the order of the calls; pictures are written as they are drawn.
+    names = [f"saturation_map/{layer}" for layer in run.of_plot("saturation")]
+    tags = [tag for tag in names if tag in run.images]
     for tag in dict.fromkeys([*tags[:1], *tags[-1:]]):
         images = run.images[tag]
         ends = [images[0], images[-1]] if len(images) > 1 else list(images)

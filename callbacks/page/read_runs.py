@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,15 +24,21 @@ ALL = {"scalars": 0, "histograms": 0, "images": 0, "tensors": 0}
 """TensorBoard's reader leaves nothing out."""
 
 
-def read_runs(paths: Iterable[str | Path]) -> list[Run]:
+def read_runs(paths: str | Path | Sequence[str | Path]) -> list[Run]:
     """Reads the runs below some folders, each folder with event files a run.
 
     Args:
-        paths: Folders of runs, or folders that hold such folders.
+        paths: Folder of a run, or folders, or folders that hold such folders.
 
     Raises:
-        InstrumentError: If there is no event file in one of them, or TensorBoard, which reads them, is missing.
+        InstrumentError: If none is given, there is no event file in one of them, or TensorBoard, which reads them, is
+            missing.
     """
+    paths = [paths] if isinstance(paths, str | Path) else paths
+    if not paths:
+        raise InstrumentError(
+            "runs is empty: give at least one folder with event files."
+        )
     folders: dict[Path, None] = {}
     for path in map(Path, paths):
         below = sorted({file.parent for file in path.rglob(EVENTS)})

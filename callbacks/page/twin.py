@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ..health.finding import Finding
+from ..health.finding import Finding, finite_or_none
 from ..health.health_report import HealthReport
 from .comparison import differing_settings, row_of
 from .run import Run
@@ -22,10 +22,7 @@ def as_json(runs: Sequence[Run]) -> str:
 
 def as_dict(run: Run) -> dict[str, Any]:
     """Returns one run in plain types."""
-    row = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in asdict(row_of(run)).items()
-    }
+    row = {name: finite_or_none(value) for name, value in asdict(row_of(run)).items()}
     last = {
         tag: series.last
         for tag, series in run.numbers.items()

@@ -92,7 +92,9 @@ class Writer:
         events = event_file(logger)
         if events is None:
             return None
-        return self._event_files.setdefault(id(logger), EventFile(events))
+        if id(logger) not in self._event_files:
+            self._event_files[id(logger)] = EventFile(events)
+        return self._event_files[id(logger)]
 
     def _overview(self, numbers: Mapping[str, float], step: int) -> dict[str, float]:
         """Returns the overview of a step, once: a second record is that of a second instrument of one class."""

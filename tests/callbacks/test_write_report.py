@@ -157,6 +157,11 @@ def test_the_page_must_be_html(runs: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_no_runs() -> None:
+    with pytest.raises(ValueError, match="runs is empty"):
+        compare_runs([])
+
+
 def test_compare_runs(runs: Path) -> None:
     table = compare_runs(runs)
     assert [row.verdict for row in table.rows] == ["ok", "fail"]
