@@ -13,6 +13,8 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from callbacks import compare_runs, write_report
+from callbacks.page.figures import saturation_maps
+from callbacks.page.run import Image, Run, Series
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -155,6 +157,14 @@ def test_the_page_must_be_html(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must be a file that ends in \.html"):
         write_report(runs, tmp_path / "report.pdf")
     assert not list(tmp_path.iterdir())
+
+
+def test_maps_are_of_the_first_and_the_last_layer_that_is_called() -> None:
+    layers = ["net.1", "net.3", "net.11"]  # "net.11" is before "net.3" in the alphabet
+    numbers = {f"saturation/{layer}": Series([0], [0.1]) for layer in layers}
+    images = {f"saturation_map/{layer}": [Image(0, b"")] for layer in layers[::-1]}
+    titles = [each.title for each in saturation_maps(Run("", "", numbers, {}, images))]
+    assert titles == ["Saturation of net.1", "Saturation of net.11"]
 
 
 def test_no_runs() -> None:
