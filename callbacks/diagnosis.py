@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .health.finding import Finding
-from .health.health_report import HealthReport, Verdict, escaped
+from .health.health_report import HealthReport, Verdict
+from .health.markdown import table_of
 from .report.plots import compact, percent
 from .trial.layer_row import LayerRow, finite_or_none
 from .trial.text_table import colored, paragraph, terminal_width, text_table
@@ -96,9 +97,8 @@ class Diagnosis:
 
     def to_markdown(self) -> str:
         """Returns the report, the losses, and a table of the layers."""
-        rows = [HEADER, ("---",) * len(HEADER), *map(cells_of, self.rows)]
-        table = [f"| {' | '.join(map(escaped, row))} |" for row in rows]
-        parts = [self.report.to_markdown().rstrip(), self._losses(), "\n".join(table)]
+        table = table_of(HEADER, [cells_of(row) for row in self.rows])
+        parts = [self.report.to_markdown().rstrip(), self._losses(), table]
         return "\n\n".join(parts) + "\n"
 
     def metrics(self) -> dict[str, str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .finding import SEVERITIES, Finding
+from .markdown import table_of
 
 Verdict = Literal["ok", "warn", "fail"]
 
@@ -68,15 +69,8 @@ class HealthReport:
         """Returns the summary and a table of the findings."""
         if not self.findings:
             return f"{self.summary}\n"
-        rows = [
-            f"| {' | '.join(COLUMNS)} |",
-            "|" + " --- |" * len(COLUMNS),
-            *(
-                f"| {' | '.join(map(escaped, row_of(each)))} |"
-                for each in self.findings
-            ),
-        ]
-        return f"{self.summary}\n\n" + "\n".join(rows) + "\n"
+        table = table_of(COLUMNS, [row_of(each) for each in self.findings])
+        return f"{self.summary}\n\n{table}\n"
 
 
 def row_of(finding: Finding) -> tuple[str, ...]:
@@ -90,8 +84,3 @@ def row_of(finding: Finding) -> tuple[str, ...]:
         finding.message,
         finding.remedy,
     )
-
-
-def escaped(cell: str) -> str:
-    """Returns text for a cell of a Markdown table."""
-    return cell.replace("|", "\\|").replace("\n", " ")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .markdown import table_of
+from ..health.markdown import table_of
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..health.markdown import table_of
 from .comparison import RunRow, numbers_of
-from .markdown import table_of
 
 if TYPE_CHECKING:
     from rich.console import Group

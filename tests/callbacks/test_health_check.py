@@ -16,6 +16,7 @@ from fits import (
     fit,
     loader,
     runtime_warnings,
+    saturated_net,
     tanh_net,
 )
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -30,13 +31,6 @@ from callbacks import HealthCheck, HealthReport
 from callbacks.health_check import UnhealthyTraining
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-def saturated_net() -> nn.Sequential:
-    net = tanh_net()
-    with torch.no_grad():
-        net[0].weight *= 100  # type: ignore[operator]
-    return net
 
 
 def every_step(**options: Any) -> HealthCheck:

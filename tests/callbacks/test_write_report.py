@@ -6,10 +6,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-import torch
-from fits import ALL, Regression, every_step, fit, tanh_net
+from fits import ALL, Regression, every_step, fit, saturated_net, tanh_net
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from callbacks import compare_runs, write_report
@@ -17,13 +15,6 @@ from callbacks.page.figures import saturation_maps
 from callbacks.page.run import Image, Run, Series
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-def saturated_net() -> nn.Sequential:
-    net = tanh_net()
-    with torch.no_grad():
-        net[0].weight *= 100  # type: ignore[operator]
-    return net
 
 
 @pytest.fixture(scope="module")

@@ -105,6 +105,14 @@ def tanh_net() -> nn.Sequential:
     )
 
 
+def saturated_net() -> nn.Sequential:
+    """Returns a `tanh_net` whose first weights are far too large."""
+    net = tanh_net()
+    with torch.no_grad():
+        net[0].weight *= 100  # type: ignore[operator]
+    return net
+
+
 def loader(
     shape: tuple[int, ...] = (4,), rows: int = 40, batch: int = 8
 ) -> DataLoader[Any]:
