@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..health.markdown import table_of
+from ..probe.selection import evenly_spread
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -139,26 +140,13 @@ class RunDifference:
         columns = ["step", "largest difference (gradients and updates: / 100)"]
         if self.kind not in ("drift", "rounding"):
             return columns, []
-        steps = thinned(self.growth, MOST_STEPS)
+        steps = evenly_spread(self.growth, MOST_STEPS)
         return columns, [[str(step), brief(size)] for step, size in steps]
 
     def _settings(self) -> Table:
         items = self.settings.items()
         rows = [[name, *map(str, values)] for name, values in items]
         return ["setting", *self.runs], rows
-
-
-def thinned(rows: Sequence[Any], most: int) -> list[Any]:
-    """Returns at most so many rows, evenly spread, with the first and the last.
-
-    Example:
-        >>> thinned(range(100), 4)
-        [0, 33, 66, 99]
-    """
-    if len(rows) <= most:
-        return list(rows)
-    last = len(rows) - 1
-    return [rows[place * last // (most - 1)] for place in range(most)]
 
 
 def precise(value: float) -> str:
