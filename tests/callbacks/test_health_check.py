@@ -235,6 +235,27 @@ class TestFacts:
         assert (finding.rule, finding.severity) == ("unmoved", "fail")
         assert "No optimizer has stepped in 64 batches" in finding.message
 
+    def test_parameters_that_weight_decay_alone_moves(self) -> None:
+        class ZeroesTooLate(Regression):
+            def __init__(self) -> None:
+                super().__init__(tanh_net(), decaying)
+                self.automatic_optimization = False
+
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+                loss: Tensor = super().training_step(batch, batch_idx)
+                optimizer: Any = self.optimizers()
+                self.manual_backward(loss)
+                optimizer.zero_grad(set_to_none=False)
+                optimizer.step()
+                return loss
+
+        def decaying(params: Any) -> torch.optim.Optimizer:
+            return torch.optim.SGD(params, lr=1e-3, weight_decay=0.1)
+
+        check = every_step()
+        fit(ZeroesTooLate, [check], max_steps=12)
+        assert rules(check)["unmoved"] == ("fail", "")
+
     def test_the_input_of_a_network_without_activation_modules(self) -> None:
         class Functional(nn.Module):
             def __init__(self) -> None:
