@@ -47,6 +47,8 @@ class Writer:
         The event has those values only that TensorBoard can show, see `event_points`; with them the overview of all
         layers. The layout of its charts is written with the first event, and where new ones come.
         """
+        if not self._loggers:
+            return
         numbers = numbers_in(record)
         with_overview = {**record, **self._overview(numbers, step)}
         selected = self._event_points.select(with_overview, step)
