@@ -115,6 +115,12 @@ def test_a_density_has_unit_area_and_no_spikes_of_narrow_bins() -> None:
     assert density.heights.max() < 0.6
 
 
+def test_a_density_is_not_stretched_by_a_single_value() -> None:
+    density = density_of(Distribution(0, [-1.0, 0.0, 1.0, 1000.0], [500, 500, 1]))
+    assert -1 < density.values.min() < -0.9
+    assert 0.9 < density.values.max() < 1
+
+
 def test_a_density_of_equal_values() -> None:
     assert density_of(Distribution(0, [2.0, 2.0], [10])).values.tolist() == [2.0]
 
