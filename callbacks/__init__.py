@@ -6,6 +6,7 @@ from .coordinate_check import CoordinateCheck, coordinate_check
 from .diagnose import diagnose
 from .diagnosis import Diagnosis
 from .diff_runs import diff_runs
+from .flight_recorder import FlightRecorder
 from .grad_stats import GradStats
 from .health.finding import Finding
 from .health.health_report import HealthReport
@@ -13,6 +14,8 @@ from .health_check import HealthCheck, UnhealthyTraining
 from .measure.histogram import Histogram
 from .page.run_difference import RunDifference
 from .probe.selection import choose_layers, choose_params
+from .recorder.replay_result import Replay
+from .replay import replay
 from .saturation_map import SaturationMap
 from .update_ratio import UpdateRatio
 from .write_report import write_report
@@ -22,10 +25,12 @@ __all__ = [
     "CoordinateCheck",
     "Diagnosis",
     "Finding",
+    "FlightRecorder",
     "GradStats",
     "HealthCheck",
     "HealthReport",
     "Histogram",
+    "Replay",
     "RunDifference",
     "SaturationMap",
     "UnhealthyTraining",
@@ -36,5 +41,6 @@ __all__ = [
     "coordinate_check",
     "diagnose",
     "diff_runs",
+    "replay",
     "write_report",
 ]

@@ -116,14 +116,25 @@ class Rerun:
             self._calls.attach()
             self._replace_side_effects()
             with contextlib.suppress(Found):
-                loss = self._training_step()
+                loss = self._training_step_or_origin()
                 if self.module.automatic_optimization and loss is not None:
                     self._judge(loss)
         return self._origin
 
+    def _training_step_or_origin(self) -> Tensor | None:
+        """Returns the loss; ends the run where a step raises that has NaN or infinities, as a check of its own may."""
+        try:
+            return self._training_step()
+        except Exception:
+            event = self._forward.last_origin()
+            if event is None:
+                raise
+            self._origin = self._of_event(event)
+            raise Found from None
+
     def _training_step(self) -> Tensor | None:
         arguments = [self.inputs.batch]
-        if "batch_idx" in inspect.signature(self.module.training_step).parameters:
+        if takes_number(self.module.training_step):
             arguments.append(self.inputs.batch_idx)
         with self.trainer.precision_plugin.train_step_context(), self._forward:
             output: Any = self.module.training_step(*arguments)
@@ -161,10 +172,14 @@ class Rerun:
             raise Found
 
     def _of_forward(self, event: Event | None, loss: Tensor) -> NonfiniteOrigin:
+        if event is not None:
+            return self._of_event(event)
         step = self.inputs.step
-        if event is None:
-            message = f"NaN or Inf began in step {step}, in the loss."
-            return NonfiniteOrigin(step, "", Quantity.LOSS, "", loss.numel(), message)
+        message = f"NaN or Inf began in step {step}, in the loss."
+        return NonfiniteOrigin(step, "", Quantity.LOSS, "", loss.numel(), message)
+
+    def _of_event(self, event: Event) -> NonfiniteOrigin:
+        step = self.inputs.step
         if event.sources:
             return of_batch(step, "", event.sources[0])
         layer = event.layer
@@ -197,6 +212,14 @@ class Rerun:
         return NonfiniteOrigin(
             step, layer, Quantity.ACTIVATION_GRAD, name, count, message
         )
+
+
+def takes_number(training_step: Callable[..., Any]) -> bool:
+    """True if a training step takes the number of the batch, under whatever name, as Lightning decides it."""
+    parameters = inspect.signature(training_step).parameters.values()
+    return len(parameters) > 1 or any(
+        parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters
+    )
 
 
 class IdleOptimizer:

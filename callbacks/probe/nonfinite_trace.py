@@ -140,12 +140,19 @@ class ForwardTrace(TorchDispatchMode):
     def origin(self, value: Tensor) -> Event | None:
         """Returns the first event that a value comes from; None if it is finite, or comes from no operation."""
         event = self._events.get(id(value))
-        if event is None:
-            events = [each for each in self._events.values() if not each.is_deliberate]
-            event = events[-1] if events else None
-        while event is not None and event.causes:
-            event = event.causes[0]
-        return event
+        return self.last_origin() if event is None else first_cause(event)
+
+    def last_origin(self) -> Event | None:
+        """Returns the first event that the last one comes from; None if there was none."""
+        events = [each for each in self._events.values() if not each.is_deliberate]
+        return first_cause(events[-1]) if events else None
+
+
+def first_cause(event: Event) -> Event:
+    """Returns the event that an event comes from, and that comes from none."""
+    while event.causes:
+        event = event.causes[0]
+    return event
 
 
 def _bad_inputs(arguments: Any) -> Iterator[Tensor]:

@@ -45,6 +45,7 @@ def set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if "python" in state:
         random.setstate(state["python"])
+    if "numpy" in state:
         np.random.set_state(state["numpy"])
     if "cuda" in state:
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -50,6 +50,7 @@ def run_trial(
     steps: int,
     accelerator: str = "auto",
     prepare: Prepare | None = None,
+    plugins: Sequence[Any] = (),
     **options: Any,
 ) -> tuple[str, ...]:
     """Trains a copy of a model for some steps.
@@ -62,6 +63,7 @@ def run_trial(
         steps: Steps, each of the batches of an accumulation.
         accelerator: That of the Trainer.
         prepare: Changes the copies before the trial.
+        plugins: Further plugins of the Trainer.
         **options: Further arguments of the Trainer, such as `precision`.
 
     Returns:
@@ -86,7 +88,7 @@ def run_trial(
             prepare(copied, source)
         trainer = package.Trainer(
             **{"accelerator": accelerator, **options},
-            **_trainer_arguments(package, folder),
+            **_trainer_arguments(package, folder, plugins),
             callbacks=[*callbacks, TrialLength(steps)],
         )
         name = "datamodule" if is_datamodule else "train_dataloaders"
@@ -149,7 +151,9 @@ def _check(steps: int, options: dict[str, Any]) -> None:
             )
 
 
-def _trainer_arguments(package: ModuleType, folder: str) -> dict[str, Any]:
+def _trainer_arguments(
+    package: ModuleType, folder: str, plugins: Sequence[Any]
+) -> dict[str, Any]:
     environments = import_module(f"{package.__name__}.plugins.environments")
     loggers = import_module(f"{package.__name__}.loggers.logger")
     # Models ask their logger for things; this one takes all, and writes nothing.
@@ -163,7 +167,7 @@ def _trainer_arguments(package: ModuleType, folder: str) -> dict[str, Any]:
         "limit_val_batches": 0,
         "logger": kind(),
         "num_sanity_val_steps": 0,
-        "plugins": [environments.LightningEnvironment()],
+        "plugins": [environments.LightningEnvironment(), *plugins],
     }
 
 

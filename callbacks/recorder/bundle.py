@@ -1,0 +1,126 @@
+"""Bundle: a folder with all that is known of a step in which something went wrong."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .._messages import InstrumentError
+from .numbers_table import read_numbers, write_numbers
+from .plain import from_plain, to_plain
+from .rows import Numbers
+
+FORMAT = 1
+"""Version of the files."""
+
+FACTS, NUMBERS, BATCHES, STATE = "bundle.json", "ring.csv", "batches.pt", "state.pt"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Contents of a bundle.
+
+    Attributes:
+        facts: What happened, where, under which versions and settings; see `bundle.json`.
+        numbers: Numbers of the last steps, ascending.
+        batches: Batches with their step, number, epoch, random states and counts, ascending.
+        state: State before the first of the batches: its step, parameters, buffers, optimizers; None without one.
+    """
+
+    facts: dict[str, Any]
+    numbers: Sequence[Numbers]
+    batches: Sequence[dict[str, Any]]
+    state: dict[str, Any] | None
+
+    @property
+    def step(self) -> int:
+        """Step in which something was out of line first."""
+        return self.facts["first"]["step"]
+
+
+def write_bundle(folder: Path, bundle: Bundle) -> None:
+    """Writes the files that a program reads; the folder must exist."""
+    facts = {"format": FORMAT, **bundle.facts}
+    text = json.dumps(facts, indent=2, default=str, allow_nan=False)
+    (folder / FACTS).write_text(text + "\n", encoding="utf-8")
+    write_numbers(folder / NUMBERS, bundle.numbers)
+    torch.save(to_plain(list(bundle.batches)), folder / BATCHES)
+    if bundle.state is not None:
+        torch.save(to_plain(bundle.state), folder / STATE)
+
+
+def read_bundle(path: str | Path) -> Bundle:
+    """Reads a bundle; nothing in its files is executed.
+
+    Raises:
+        InstrumentError: If the folder is no bundle, is damaged, or was written by a newer version.
+    """
+    folder = Path(path)
+    if not (folder / FACTS).is_file():
+        raise InstrumentError(
+            f"{folder} is no bundle of FlightRecorder: it has no {FACTS}. {_bundles_near(folder)}"
+        )
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        if facts["format"] > FORMAT:
+            raise InstrumentError(
+                f"{folder} was written by a newer version: its format is {facts['format']}, and {FORMAT} is known"
+            )
+        numbers = read_numbers(folder / NUMBERS)
+        batches, state = _load(folder / BATCHES), None
+        if (folder / STATE).is_file():
+            state = _load(folder / STATE)
+    except (OSError, KeyError, RuntimeError, EOFError, TypeError) as error:
+        cause = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InstrumentError(f"{folder} is damaged: {cause}") from error
+    return Bundle(facts, numbers, batches, state)
+
+
+def _load(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _bundles_near(folder: Path) -> str:
+    """Returns a hint at the bundles in a folder."""
+    found = sorted(str(path.parent) for path in folder.glob(f"**/{FACTS}"))
+    return f"There are: {', '.join(found[:5])}" if found else "There is none in it."
+
+
+def batches_of(bundle: Bundle) -> list[dict[str, Any]]:
+    """Returns the batches as the training step got them.
+
+    Raises:
+        InstrumentError: If a batch is of a class that the program has not imported.
+    """
+    try:
+        return [from_plain(batch) for batch in bundle.batches]
+    except LookupError as error:
+        raise InstrumentError(str(error.args[0])) from error
+
+
+def free_path(parent: Path, name: str) -> Path:
+    """Returns the path of a bundle that is to be written: with a number where the name is taken."""
+    path, number = parent / name, 1
+    while path.exists():
+        number += 1
+        path = parent / f"{name}_{number}"
+    return path
+
+
+@contextlib.contextmanager
+def written_as_a_whole(path: Path) -> Iterator[Path]:
+    """Yields a folder to write to, which gets its name at the end; nothing is left of one that could not be written."""
+    partial = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        partial.rename(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise

@@ -1,0 +1,77 @@
+"""The last batches of a training, as references, and the random states before them."""
+
+import random
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..probe.counters import Counters
+from ..probe.layer_hooks import floating_tensors
+from ..probe.nonfinite_rerun import StepInputs
+
+
+@dataclass(frozen=True)
+class KeptBatch:
+    """A batch of a step.
+
+    Attributes:
+        inputs: Step, batch, number of the batch in the epoch, random state and counts.
+        epoch: Epoch.
+        global_step: Steps of optimizers before it.
+        versions: How often each of its tensors had been changed in place.
+    """
+
+    inputs: StepInputs
+    epoch: int
+    global_step: int
+    versions: tuple[int, ...]
+
+    @property
+    def is_changed(self) -> bool:
+        """True if the training step has changed the batch in place since."""
+        return self.versions != versions_of(self.inputs.batch)
+
+
+class KeptBatches:
+    """References to the last batches; nothing is copied but random states.
+
+    Args:
+        root: The model, whose counts of calls and the like are part of a step's inputs.
+        most: Batches that are kept.
+    """
+
+    def __init__(self, root: nn.Module, most: int) -> None:
+        self._counters = Counters(root)
+        self.batches: deque[KeptBatch] = deque(maxlen=most)
+
+    def add(
+        self, step: int, batch: Any, batch_idx: int, epoch: int, global_step: int
+    ) -> None:
+        """Keeps a batch that a training step is about to be computed of."""
+        state, counts = read_random_state(), self._counters.read()
+        inputs = StepInputs(step, batch, batch_idx, state, counts)
+        kept = KeptBatch(inputs, epoch, global_step, versions_of(batch))
+        self.batches.append(kept)
+
+    def of_steps(self, first: int, last: int) -> list[KeptBatch]:
+        """Returns the batches of some steps, both ends among them."""
+        return [each for each in self.batches if first <= each.inputs.step <= last]
+
+
+def read_random_state() -> dict[str, Any]:
+    """Returns the states of the random number generators of PyTorch and Python; NumPy's takes too long to read."""
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "python": random.getstate(),
+    }
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def versions_of(batch: Any) -> tuple[int, ...]:
+    """Returns how often each floating point tensor of a batch has been changed in place."""
+    return tuple(tensor._version for _, tensor in floating_tensors(batch))

@@ -1,0 +1,284 @@
+"""Recording: the last steps of one fit, and what is known when something goes wrong in them."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from .._lightning import LightningModule, Trainer
+from ..probe.gradient_scale import GradientScale
+from ..probe.layer_hooks import floating_tensors
+from ..probe.length import step_of
+from ..probe.nonfinite_origin import NonfiniteOrigin
+from ..probe.nonfinite_rerun import StepInputs, find_origin
+from ..probe.request import Quantity
+from ..probe.selection import named_params
+from ..probe.windows import versions_of
+from .first_seen import FirstSeen, first_jump, first_nonfinite
+from .gradient_norms import GradientNorms
+from .jump import JumpRule
+from .kept_batches import KeptBatch, KeptBatches
+from .magnitudes import Magnitudes, largest_magnitude
+from .options import Options
+from .rows import Numbers, Row, read_rows
+from .states import ChangingBuffers, Snapshot, Snapshots, read_state
+from .trigger import Trigger
+from .watched_numbers import MOST_PENDING, WatchedNumbers
+
+MOST_TENSORS = 4
+"""Tensors of a batch whose largest magnitude is measured."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a step in which something went wrong.
+
+    Attributes:
+        trigger: Why it was noticed.
+        first: What was out of line first.
+        numbers: Numbers of the last steps, ascending.
+        batches: Batches from the state's step on; all that were kept where there is no state.
+        state: Copy of the state before the first of these batches; None where it cannot be had.
+        progress: `Recording.progress` when the numbers were read.
+    """
+
+    trigger: Trigger
+    first: FirstSeen
+    numbers: Sequence[Numbers]
+    batches: Sequence[KeptBatch]
+    state: Snapshot | None
+    progress: tuple[int, int]
+
+
+class Recording:
+    """The last steps of one fit.
+
+    Numbers stay on the device where they were computed, and batches are kept as references.
+
+    Args:
+        trainer: The Trainer, at the start of training.
+        module: Its LightningModule.
+        layers: Layers whose outputs are measured, by name.
+        options: What is kept, and what is a jump.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        layers: Mapping[str, nn.Module],
+        options: Options,
+    ) -> None:
+        self._trainer, self._module = trainer, module
+        self._scale = GradientScale.of(trainer)
+        self._micro_batches = (
+            trainer.accumulate_grad_batches if module.automatic_optimization else 1
+        )
+        params = named_params(module)
+        self._params = list(params.values())
+        self._is_sharded = any(hasattr(each, "placements") for each in self._params)
+        names = {id(param): name for name, param in params.items()}
+        self._norms = GradientNorms(names, self._scale)
+        self._magnitudes = Magnitudes(layers)
+        rules = {
+            "loss": JumpRule(options.loss_factor, options.deviations),
+            "gradient norm": JumpRule(options.gradient_factor, options.deviations),
+        }
+        self._watched = WatchedNumbers(rules, self._scale.scaler is not None)
+        # The step before may be the one: its update can have made a parameter NaN.
+        reach = 1 if trainer.strategy.root_device.type == "cpu" else 1 + MOST_PENDING
+        steps = reach + (options.state_every_n_steps or 1)
+        most = max(options.batches, self._micro_batches * steps)
+        self._batches = KeptBatches(module, most)
+        self._snapshots = Snapshots(options.state_every_n_steps, reach)
+        self._buffers = ChangingBuffers(module)
+        self._rows: deque[Row] = deque(maxlen=options.steps)
+        self._postponed: Trigger | None = None
+        self._versions: list[int] = []
+        self._clips = clips(trainer, module)
+        self._stepped: list[Optimizer] = []
+        self._in_batch = False
+        self._magnitudes.attach()
+
+    @property
+    def error(self) -> Exception | None:
+        """What the measurement of a layer's output raised; None while nothing has."""
+        return self._magnitudes.guard.error
+
+    def begin_batch(self, batch: Any, batch_idx: int) -> None:
+        """Keeps a batch, and begins a step with the first one of it."""
+        self._in_batch = True
+        trainer = self._trainer
+        step = step_of(trainer)
+        if not self._rows or self._rows[-1].step != step:
+            self._begin_step(step)
+        self._batches.add(
+            step, batch, batch_idx, trainer.current_epoch, trainer.global_step
+        )
+        largest = self._magnitudes.largest
+        for path, tensor in list(floating_tensors(batch, "batch"))[:MOST_TENSORS]:
+            if tensor.numel():
+                largest[path] = largest_magnitude(tensor)
+
+    def _begin_step(self, step: int) -> None:
+        self._rows.append(Row(step, self._clips))
+        self._magnitudes.largest = self._rows[-1].magnitudes
+        self._stepped = []
+        self._buffers.read()
+        self._versions = versions_of(self._params)
+        if self._snapshots.is_due(step) and not self._is_sharded:
+            self._snapshots.add(step, read_state(self._module, self._trainer))
+
+    def before_backward(self, loss: Tensor) -> Trigger | None:
+        """Judges a loss."""
+        row = self._rows[-1]
+        value = self._scale.unscaled_loss(loss, self._micro_batches)
+        if self._scale.scaler is not None and loss.dtype == torch.float16:
+            value = value.nan_to_num(nan=float("nan"))  # the scale can be too large
+        row.losses.append(value)
+        trigger = self._watched.add(row.step, "loss", value)
+        if trigger is None or trigger.kind == "nonfinite":
+            return trigger
+        self._postponed = trigger  # until the gradients of the step are there as well
+        return None
+
+    def before_optimizer_step(self, optimizer: Optimizer) -> Trigger | None:
+        """Judges the gradients of an optimizer."""
+        row = self._rows[-1]
+        norms = self._norms.measure(optimizer)
+        if norms is None:
+            return self._take_postponed()
+        if optimizer not in self._stepped:
+            self._stepped.append(optimizer)
+            row.learning_rates += learning_rates(optimizer)
+            if not self._is_sharded:
+                row.gradients[id(optimizer)] = norms
+        trigger = self._watched.add(row.step, "gradient norm", norms.norms)
+        postponed = self._take_postponed()
+        return postponed or trigger
+
+    def end_batch(self) -> Trigger | None:
+        """Measures what the clipping left of the gradients, and reads what has come from a device."""
+        self._in_batch = False
+        row = self._rows[-1]
+        if self._clips and not self._is_sharded:
+            for optimizer in self._stepped:
+                norms = self._norms.measure(optimizer)
+                if norms is not None:
+                    row.clipped.append(torch.linalg.vector_norm(norms.norms))
+        self._stepped = []
+        postponed = self._take_postponed()
+        return postponed or self._watched.read_pending()
+
+    def of_exception(self, exception: BaseException) -> Trigger | None:
+        """Returns the trigger of an exception; None before the first step."""
+        if not self._rows:
+            return None
+        step = self._rows[-1].step
+        cause = f"{type(exception).__name__}: {exception}".splitlines()[0]
+        when = "in" if self._in_batch else "after"
+        message = f"Training raised {when} step {step}: {cause}"
+        return Trigger("exception", step, message)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Losses, and optimizers with gradients, that the current step has had so far."""
+        row = self._rows[-1]
+        return len(row.losses), len(row.gradients)
+
+    def numbers(self) -> list[Numbers]:
+        """Reads the numbers of the last steps, ascending."""
+        return read_rows(list(self._rows))
+
+    def close(self) -> None:
+        """Leaves nothing behind; may be called any number of times."""
+        self._magnitudes.detach()
+
+    def _take_postponed(self) -> Trigger | None:
+        trigger, self._postponed = self._postponed, None
+        return trigger
+
+    def evidence(self, trigger: Trigger) -> Evidence:
+        """Gathers what is known of the step of a trigger; copies the state, and may run the step again."""
+        rows = [row for row in self._rows if row.step <= trigger.step]
+        numbers = read_rows(rows)
+        first = self._first_seen(trigger, numbers)
+        state = self._state_before(first.step)
+        # Without a state all that there are: the last checkpoint may be of one of their steps.
+        start = 0 if state is None else state.step
+        batches = self._batches.of_steps(start, trigger.step)
+        return Evidence(trigger, first, numbers, batches, state, self.progress)
+
+    def _first_seen(self, trigger: Trigger, numbers: Sequence[Numbers]) -> FirstSeen:
+        if trigger.kind == "jump":
+            first = first_jump(numbers)
+        else:
+            first = first_nonfinite(numbers)
+            if trigger.kind == "nonfinite" or first is not None or self._is_in_forward:
+                first = self._origin(trigger.step) or first
+        return first or FirstSeen(trigger.step, "", trigger.message)
+
+    @property
+    def _is_in_forward(self) -> bool:
+        """True from the beginning of a step to its first loss."""
+        return self._in_batch and not self._rows[-1].losses
+
+    def _origin(self, step: int) -> FirstSeen | None:
+        """Returns where NaN or infinities began, by a second run of the step; None where that is not possible."""
+        inputs = self._inputs_of(step)
+        if inputs is None or self._has_moved(step):
+            return None
+        try:
+            origin = find_origin(self._trainer, self._module, inputs)
+        except Exception:
+            return None  # the numbers of the step then name a layer
+        return None if origin is None else of_origin(origin)
+
+    def _inputs_of(self, step: int) -> StepInputs | None:
+        batches = self._batches.of_steps(step, step)
+        return batches[-1].inputs if batches else None
+
+    def _state_before(self, step: int) -> Snapshot | None:
+        """Returns the state before a step: that of now, if nothing has moved, or the last copy."""
+        if self._is_sharded:
+            return None
+        if not self._has_moved(step):
+            buffers = self._buffers.copies
+            return Snapshot(step, read_state(self._module, self._trainer, buffers))
+        return self._snapshots.before(step)
+
+    def _has_moved(self, step: int) -> bool:
+        """True if parameters are no longer those before a step."""
+        is_current = step == self._rows[-1].step
+        return not is_current or versions_of(self._params) != self._versions
+
+
+def of_origin(origin: NonfiniteOrigin) -> FirstSeen:
+    """Returns the place where NaN or infinities began; that of a parameter is the step that moved it."""
+    if origin.quantity is not Quantity.WEIGHT:
+        return FirstSeen(origin.step, origin.where, origin.message)
+    step = origin.step - 1
+    message = (
+        f"NaN or Inf began with the update of step {step}, in parameter {origin.where}: "
+        f"{origin.count} of its values."
+    )
+    return FirstSeen(step, origin.where, message)
+
+
+def learning_rates(optimizer: Optimizer) -> list[Any]:
+    """Returns the learning rate of each parameter group: a number, or a copy of a tensor."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    return [rate.clone() if isinstance(rate, Tensor) else rate for rate in rates]
+
+
+def clips(trainer: Trainer, module: LightningModule) -> bool:
+    """True if Lightning, or a method of the module that it calls, may clip gradients after they are complete."""
+    if not module.automatic_optimization:
+        return False
+    method = type(module).configure_gradient_clipping
+    is_own = method.__module__.split(".")[0] not in ("lightning", "pytorch_lightning")
+    return is_own or bool(trainer.gradient_clip_val)

@@ -1,0 +1,184 @@
+"""Second run of the steps of a bundle, inside a fit of its own."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from .._lightning import Callback, LightningModule, Trainer, extend_bases
+from ..probe.nonfinite_trace import count_nonfinite
+from ..probe.preserved_state import set_random_state
+from ..probe.selection import named_params
+from .first_seen import FirstSeen, first_jump
+from .magnitudes import choose
+from .options import Options
+from .recording import Recording
+from .rows import Numbers
+from .states import write_state
+from .trigger import Trigger
+
+
+class SecondRun(Callback):
+    """Sets a model to the state of a bundle, and records the steps that follow.
+
+    Args:
+        batches: Batches of the bundle, each with its step, number, random states and counts.
+        state: State before the first of them; None = the model is left as it is.
+        before: Numbers of the steps before, from the training.
+        progress: Losses and optimizers of the last step whose numbers the bundle has.
+        layers: Patterns for the layers whose outputs are measured.
+    """
+
+    def __init__(
+        self,
+        batches: Sequence[Mapping[str, Any]],
+        state: Mapping[str, Any] | None,
+        before: Sequence[Numbers],
+        progress: Sequence[int],
+        layers: list[str] | None,
+    ) -> None:
+        extend_bases()
+        super().__init__()
+        self.first: FirstSeen | None = None
+        self.numbers: list[Numbers] = []
+        self.comparable: list[Numbers] = []
+        """Numbers when the last step had come as far as in the training when they were written."""
+        self._batches, self._state = list(batches), state
+        self._before, self._layers = list(before), layers
+        self._progress = tuple(progress)
+        self._index = -1
+        self._recording: Recording | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        """True once the first batch has begun."""
+        return self._index >= 0
+
+    def prepare(self, model: Any, _data: Any) -> None:
+        """Gives the model its batches as the training step had them, with their numbers."""
+        model.on_before_batch_transfer = _pass_on
+        model.on_after_batch_transfer = _pass_on
+        original = model.training_step
+
+        @wraps(original)
+        def training_step(batch: Any, *arguments: Any, **keywords: Any) -> Any:
+            if arguments:
+                arguments = (self._batches[self._index]["batch_idx"], *arguments[1:])
+            return original(batch, *arguments, **keywords)
+
+        model.training_step = training_step
+
+    # Lightning's hooks.
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._index += 1
+        kept = self._batches[self._index]
+        if self._recording is None:
+            self._begin(trainer, pl_module, kept)
+        assert self._recording is not None
+        set_random_state(kept["random_state"])
+        self._recording.begin_batch(batch, kept["batch_idx"])
+
+    def _begin(
+        self, trainer: Trainer, module: LightningModule, kept: Mapping[str, Any]
+    ) -> None:
+        if self._state is not None:
+            write_state(module, trainer, dict(self._state))
+        modules = dict(module.named_modules())
+        for name, attribute, value in kept["counts"]:
+            if name in modules and attribute in vars(modules[name]):
+                vars(modules[name])[attribute] = value
+        set_progress(trainer, kept["step"], kept["epoch"], kept["global_step"])
+        options = Options(len(self._batches) + 1, 1, None, None, None, 6.0, 1)
+        layers = choose(module, self._layers)
+        self._recording = Recording(trainer, module, layers, options)
+
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+    ) -> None:
+        assert self._recording is not None
+        self._note(self._recording.before_backward, loss)
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        assert self._recording is not None
+        self._note(self._recording.before_optimizer_step, optimizer)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        assert self._recording is not None
+        self._note(self._recording.end_batch)
+        step = self._batches[self._index]["step"]
+        self.first = self.first or first_update(pl_module, trainer.optimizers, step)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._finish()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        if self._recording is not None:
+            self._note(self._recording.of_exception, exception)
+        self._finish()
+
+    def _note(self, hook: Callable[..., Trigger | None], *arguments: Any) -> None:
+        """Passes a hook on to the recording, and keeps what is out of line first."""
+        assert self._recording is not None
+        trigger = hook(*arguments)
+        is_last = self._batches[self._index]["step"] == self._batches[-1]["step"]
+        if is_last and self._recording.progress == self._progress:
+            self.comparable = self._recording.numbers()
+        if trigger is not None and self.first is None:
+            self.first = self._recording.evidence(trigger).first
+
+    def _finish(self) -> None:
+        if self._recording is None or self.numbers:
+            return
+        self._recording.close()
+        self.numbers = self._recording.numbers()
+        if self.first is None:
+            self.first = first_jump([*self._before, *self.numbers])
+
+
+def set_progress(trainer: Trainer, step: int, epoch: int, global_step: int) -> None:
+    """Sets what a Trainer has counted, which models may ask for; Lightning has no public way."""
+    loop: Any = trainer.fit_loop
+    loop.epoch_loop._batches_that_stepped = step
+    loop.epoch_progress.current.processed = epoch
+    automatic = loop.epoch_loop.automatic_optimization.optim_progress
+    manual = loop.epoch_loop.manual_optimization.optim_step_progress
+    if trainer.lightning_module.automatic_optimization:
+        automatic.optimizer.step.total.completed = global_step
+    else:
+        manual.total.completed = global_step
+
+
+def first_update(
+    module: LightningModule, optimizers: Sequence[Optimizer], step: int
+) -> FirstSeen | None:
+    """Returns the first parameter that an update has made NaN or infinite; None if all are finite."""
+    for name, param in named_params(module).items():
+        if count := count_nonfinite(param.detach()):
+            kinds = ", ".join({type(each).__name__ for each in optimizers})
+            message = (
+                f"NaN or Inf began with the update of step {step} by {kinds}, in parameter {name}: "
+                f"{count} of its values."
+            )
+            return FirstSeen(step, name, message)
+    return None
+
+
+def _pass_on(batch: Any, dataloader_idx: int = 0) -> Any:
+    """Returns a batch as it is: it has been transferred once."""
+    return batch

@@ -1,0 +1,172 @@
+"""State of a training before a step: parameters, buffers and optimizers."""
+
+import pickle
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..measure.placement import copy_together
+
+FULL_READS = 4
+"""Steps in which all buffers are copied; after them only those that have changed."""
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Copy of the state before a step.
+
+    Attributes:
+        step: The step.
+        state: See `read_state`.
+    """
+
+    step: int
+    state: State
+
+
+class Snapshots:
+    """The last copies of the state.
+
+    Args:
+        every_n_steps: Steps between copies; None = no copies.
+        reach: Steps back from the current one for which there is to be a copy.
+    """
+
+    def __init__(self, every_n_steps: int | None, reach: int) -> None:
+        self.every_n_steps = every_n_steps
+        most = 1 if every_n_steps is None else 1 + -(-reach // every_n_steps)
+        self._snapshots: deque[Snapshot] = deque(maxlen=most)
+
+    def is_due(self, step: int) -> bool:
+        """True if the state before a step is to be copied."""
+        return self.every_n_steps is not None and step % self.every_n_steps == 0
+
+    def add(self, step: int, state: State) -> None:
+        """Keeps the state before a step; the oldest copy may be dropped for it."""
+        self._snapshots.append(Snapshot(step, state))
+
+    def before(self, step: int) -> Snapshot | None:
+        """Returns the last copy of a state from before a step."""
+        before = [each for each in self._snapshots if each.step <= step]
+        return before[-1] if before else None
+
+
+class ChangingBuffers:
+    """Copies of the buffers that forward passes change, such as the statistics of BatchNorm, from before a step.
+
+    Args:
+        root: The model.
+    """
+
+    def __init__(self, root: nn.Module) -> None:
+        self._root = root
+        self._reads = 0
+        self._versions: dict[str, tuple[int, int]] = {}
+        self._owners: dict[str, tuple[nn.Module, str]] = {}
+        self.copies: dict[str, Tensor] = {}
+
+    def read(self) -> None:
+        """Copies the buffers; after a few steps only those that have changed in them."""
+        if self._reads < FULL_READS:
+            self._reads += 1
+            self._find_changing()
+            self.copies = cloned(dict(self._root.named_buffers()))
+        elif self._owners:
+            buffers = [owner._buffers[key] for owner, key in self._owners.values()]
+            present = [each for each in buffers if each is not None]
+            self.copies = dict(zip(self._owners, copy_together(present), strict=True))
+
+    def _find_changing(self) -> None:
+        """Compares each buffer with that of the step before, by identity and by PyTorch's count of changes."""
+        for name, owner, key, buffer in _owned_buffers(self._root):
+            version = id(buffer), buffer._version
+            if self._versions.get(name, version) != version:
+                self._owners[name] = owner, key
+            self._versions[name] = version
+
+
+def _owned_buffers(root: nn.Module) -> list[tuple[str, nn.Module, str, Tensor]]:
+    """Returns each buffer with its name, its module, and its name there."""
+    return [
+        (f"{name}.{key}" if name else key, module, key, buffer)
+        for name, module in root.named_modules()
+        for key, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+
+
+def read_state(
+    root: nn.Module, trainer: Any, buffers: Mapping[str, Tensor] | None = None
+) -> State:
+    """Copies the state of a training on its devices.
+
+    Args:
+        root: The model.
+        trainer: Its Trainer.
+        buffers: Buffers from before the step, by name; those of now stand for the others.
+
+    Returns:
+        Parameters and buffers by name, and the states of optimizers, schedulers of their rates, and the gradient
+        scaler.
+    """
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    configs = trainer.lr_scheduler_configs
+    state = {
+        "params": dict(root.named_parameters()),
+        "buffers": dict(root.named_buffers()) | dict(buffers or {}),
+        "optimizers": [each.state_dict() for each in trainer.optimizers],
+        "schedulers": [each.scheduler.state_dict() for each in configs],
+        "scaler": None if scaler is None else scaler.state_dict(),
+    }
+    return cloned(state)
+
+
+def cloned(value: Any) -> Any:
+    """Copies nested containers and the tensors in them; other objects are passed on."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, Mapping):
+        return {key: cloned(member) for key, member in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(cloned(member) for member in value)
+    return value
+
+
+@torch.no_grad()
+def write_state(root: nn.Module, trainer: Any, state: State) -> None:
+    """Sets a training to a state of `read_state`."""
+    tensors = dict(root.named_parameters()) | dict(root.named_buffers())
+    for name, values in (state["params"] | state["buffers"]).items():
+        if name in tensors:
+            tensors[name].copy_(values)
+    for optimizer, values in zip(trainer.optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(values)
+    configs = trainer.lr_scheduler_configs
+    for config, values in zip(configs, state["schedulers"], strict=True):
+        config.scheduler.load_state_dict(values)
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    if scaler is not None and state["scaler"]:
+        scaler.load_state_dict(state["scaler"])
+
+
+def checkpoint_state(path: str) -> Snapshot | None:
+    """Returns the state in a checkpoint of Lightning, as `read_state` does; None if it cannot be had from the file."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        loop = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]
+    except (OSError, KeyError, RuntimeError, pickle.UnpicklingError):
+        return None
+    state = {
+        "params": checkpoint["state_dict"],
+        "buffers": {},
+        "optimizers": checkpoint["optimizer_states"],
+        "schedulers": checkpoint["lr_schedulers"],
+        "scaler": checkpoint.get("MixedPrecision"),
+    }
+    return Snapshot(loop["_batches_that_stepped"], state)

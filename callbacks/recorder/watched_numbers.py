@@ -1,0 +1,98 @@
+"""Loss and gradient norm of each step, judged as soon as they can be read without waiting for a device."""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..measure.placement import is_readable
+from .jump import JumpRule
+from .trigger import Trigger
+
+MOST_PENDING = 4
+"""Steps whose numbers a device may still be computing; their batches stay in memory."""
+
+
+class Pending(NamedTuple):
+    """Numbers that are on their way from a device."""
+
+    step: int
+    name: str
+    numbers: Tensor
+    """`(n,)` on the CPU once `event` has happened."""
+    event: Any
+
+
+class WatchedNumbers:
+    """Judges losses and gradient norms.
+
+    On the CPU a number is judged at once, before the parameters move. On a device nothing waits: the answer comes some
+    steps later.
+
+    Args:
+        rules: Rule for a jump, by the name of the number: "loss" and "gradient norm".
+        has_scaler: Whether a gradient scaler is in use, which finds its scale by gradients that are not finite.
+    """
+
+    def __init__(self, rules: dict[str, JumpRule], has_scaler: bool) -> None:
+        self._rules, self._has_scaler = rules, has_scaler
+        self._pending: deque[Pending] = deque()
+        self._is_muted = False
+        """True from NaN or infinities on, which spread to all later steps, to the next finite gradient norm."""
+
+    def add(self, step: int, name: str, numbers: Tensor) -> Trigger | None:
+        """Judges a number, or begins to copy it from its device.
+
+        Args:
+            step: Step on the axis of all plots.
+            name: "loss" or "gradient norm".
+            numbers: `()` a loss, or `(n,)` norms of the parts.
+        """
+        numbers = numbers.detach().reshape(-1)
+        if is_readable(numbers):
+            return self._judge(step, name, numbers.tolist())
+        self._send(step, name, numbers)
+        return None
+
+    def read_pending(self) -> Trigger | None:
+        """Judges the numbers that have come from a device, up to the first that is a reason for a bundle."""
+        while self._pending:
+            oldest = self._pending[0]
+            is_there = oldest.event is not None and oldest.event.query()
+            if not is_there and self._pending[-1].step - oldest.step < MOST_PENDING:
+                return None
+            self._pending.popleft()
+            trigger = self._judge(oldest.step, oldest.name, oldest.numbers.tolist())
+            if trigger is not None:
+                return trigger
+        return None
+
+    def _send(self, step: int, name: str, numbers: Tensor) -> None:
+        event = None
+        if numbers.device.type == "cuda":
+            host = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
+            numbers = host.copy_(numbers, non_blocking=True)
+            event = torch.cuda.Event()
+            event.record()
+        self._pending.append(Pending(step, name, numbers, event))
+
+    def _judge(self, step: int, name: str, parts: Sequence[float]) -> Trigger | None:
+        value = parts[0] if len(parts) == 1 else math.hypot(*parts)
+        if not all(map(math.isfinite, parts)):
+            return self._of_nonfinite(step, name)
+        self._is_muted &= name == "loss"
+        rule = self._rules[name]
+        if not rule.judge(value):
+            return None
+        message = f"The {name} jumped in step {step}: {value:.4g} after a running mean of {rule.mean:.4g}."
+        rule.reset()
+        return Trigger("jump", step, message)
+
+    def _of_nonfinite(self, step: int, name: str) -> Trigger | None:
+        if self._is_muted or (self._has_scaler and name != "loss"):
+            return None
+        self._is_muted = True
+        return Trigger("nonfinite", step, f"NaN or Inf in the {name} of step {step}.")

@@ -1,0 +1,178 @@
+"""replay: runs the step of a bundle again, on a copy, and says where it went wrong."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ._lightning import import_package, imported_packages
+from ._messages import InstrumentError
+from .recorder.bundle import Bundle, batches_of, read_bundle
+from .recorder.facts import device_name, versions
+from .recorder.replay_result import Replay, compare, result_of
+from .recorder.second_run import SecondRun
+from .recorder.states import checkpoint_state
+from .trial.trial import package_of, run_trial
+
+COMPARED_VERSIONS = ("python", "torch", "lightning", "pytorch_lightning", "platform")
+
+
+def replay(
+    bundle: str | Path,
+    model: nn.Module,
+    accelerator: str = "auto",
+    layers: list[str] | None = None,
+) -> Replay:
+    """Runs the step of a bundle of `FlightRecorder` again, with all modules observed.
+
+    The step runs on a copy of the model, with the parameters, buffers, optimizers, batch and random states of the
+    bundle, and the Trainer's precision, clipping and accumulation. Nothing is written, and the model stays as it is. On
+    the same device and software, with the state in the bundle, all numbers are bit-equal to the training's, and the
+    result says so where they are not.
+
+    Args:
+        bundle: Folder that `FlightRecorder` wrote.
+        model: LightningModule of the same architecture; its own parameters are of use only where the bundle has no
+            state, and no checkpoint.
+        accelerator: That of the Trainer, such as "cpu".
+        layers: As of `FlightRecorder`, to observe others.
+
+    Returns:
+        The first operation whose output is not finite, or the layer whose output or gradient jumped, and all numbers.
+
+    Raises:
+        ValueError: If the folder is no bundle, the model is another, or the batch is of a class that is not imported.
+
+    Example:
+        >>> from lightning.pytorch.demos.boring_classes import BoringModel
+        >>> replay("no/such/bundle", BoringModel())  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        callbacks._messages.InstrumentError: no/such/bundle is no bundle of FlightRecorder: it has no bundle.json. ...
+    """
+    package_of(model)
+    record = read_bundle(bundle)
+    start, state = start_of(record)
+    batches = [each for each in batches_of(record) if each["step"] >= start]
+    if not batches:
+        raise InstrumentError(f"{bundle} has no batch, so that no step can be run.")
+    check_architecture(model, state)
+    before = [each for each in record.numbers if each.step < batches[0]["step"]]
+    run = SecondRun(batches, state, before, record.facts["progress"], layers)
+    raised = run_again(model, record, batches, run, accelerator)
+    reasons = reasons_of(record, state, raised, accelerator)
+    comparison = compare(record.numbers, run.comparable)
+    return result_of(
+        record.step, run.first, [*before, *run.numbers], comparison, reasons
+    )
+
+
+def run_again(
+    model: nn.Module,
+    record: Bundle,
+    batches: Sequence[dict[str, Any]],
+    run: SecondRun,
+    accelerator: str,
+) -> Exception | None:
+    """Runs the steps of a bundle; returns what they raised.
+
+    Raises:
+        InstrumentError: If not even the first batch began.
+    """
+    steps = batches[-1]["step"] + 1
+    loader = DataLoader([each["batch"] for each in batches], None, collate_fn=same)  # type: ignore[arg-type]
+    arguments = dict(record.facts["trainer"])
+    plugins = plugins_for(arguments, accelerator)
+    known = {name: value for name, value in arguments.items() if value is not None}
+    try:
+        run_trial(
+            model, loader, [run], steps, accelerator, run.prepare, plugins, **known
+        )
+    except Exception as error:
+        if not run.has_begun:
+            cause = f"{type(error).__name__}: {error}"
+            raise InstrumentError(
+                f"the step could not be run again: {cause}"
+            ) from error
+        return error
+    return None
+
+
+def same(batch: Any) -> Any:
+    """Returns a batch as it is."""
+    return batch
+
+
+def plugins_for(arguments: dict[str, Any], accelerator: str) -> list[Any]:
+    """Returns the precision plugin that the Trainer does not choose: fp16 with a gradient scaler on the CPU."""
+    on_cpu = accelerator == "cpu" or not torch.cuda.is_available()
+    if arguments.get("precision") != "16-mixed" or not on_cpu:
+        return []
+    del arguments["precision"]
+    package = (imported_packages() or [import_package()])[0]
+    plugin = package.plugins.MixedPrecision
+    return [plugin("16-mixed", "cpu", torch.amp.GradScaler("cpu"))]  # type: ignore[attr-defined]
+
+
+def start_of(record: Bundle) -> tuple[int, dict[str, Any] | None]:
+    """Returns the step to begin with, and the state before it: that of the bundle, or of the last checkpoint.
+
+    A checkpoint is of use if all batches since are in the bundle. Without any state, the step of the bundle is run
+    with the parameters that the model has.
+    """
+    if record.state is not None:
+        return record.state["step"], record.state
+    path = record.facts["state"]["checkpoint"]
+    snapshot = None if path is None else checkpoint_state(path)
+    steps = [batch["step"] for batch in record.batches]
+    if snapshot is not None and snapshot.step in steps:
+        return snapshot.step, snapshot.state
+    return record.step, None
+
+
+def check_architecture(model: nn.Module, state: dict[str, Any] | None) -> None:
+    """Checks that a model has the parameters of a state.
+
+    Raises:
+        InstrumentError: If it has not; names the first.
+    """
+    if state is None:
+        return
+    params = dict(model.named_parameters())
+    for name, values in state["params"].items():
+        if name not in params or params[name].shape != values.shape:
+            shape = tuple(params[name].shape) if name in params else "none"
+            raise InstrumentError(
+                f"the model is not that of the bundle: its parameter {name} has the shape {shape}, and "
+                f"{tuple(values.shape)} in the bundle"
+            )
+
+
+def reasons_of(
+    record: Bundle,
+    state: dict[str, Any] | None,
+    raised: Exception | None,
+    accelerator: str,
+) -> list[str]:
+    """Returns what may be a reason for other numbers than the training's."""
+    facts = record.facts
+    reasons = []
+    if state is None:
+        reasons.append("the bundle has no state, and the model's own was used")
+    if any(batch["is_changed"] for batch in facts["batches"]):
+        reasons.append("the training step changes its batch in place")
+    here = {**versions(), "threads": torch.get_num_threads()}
+    there = {**facts["versions"], "threads": facts["threads"]}
+    for name in (*COMPARED_VERSIONS, "threads"):
+        if name in there and name in here and here[name] != there[name]:
+            reasons.append(f"{name} is {here[name]}, and was {there[name]}")
+    is_cpu = accelerator == "cpu" or not torch.cuda.is_available()
+    device = device_name(torch.device("cpu" if is_cpu else "cuda"))
+    if device != facts["device"]:
+        reasons.append(f"the device is {device}, and was {facts['device']}")
+    if raised is not None:
+        reasons.append(f"the step raised {type(raised).__name__}")
+    return reasons
