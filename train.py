@@ -1,5 +1,5 @@
 """Command-line entry point: `python train.py fit|validate|test|predict|diagnose --config configs/kaiming.yaml`,
-and `python train.py report|compare runs/kaiming`.
+`python train.py report|compare runs/kaiming`, and `python train.py replay runs/kaiming/.../flight_recorder/step_...`.
 """
 
 # A config can name a class without its module (`class_path: GradStats`) only if the class has been imported.
@@ -11,6 +11,7 @@ FUNCTIONS = {
     "compare_runs": callbacks.compare_runs,
     "diagnose": callbacks.diagnose,
     "diff_runs": callbacks.diff_runs,
+    "replay": callbacks.replay,
     "write_report": callbacks.write_report,
 }
 

@@ -13,7 +13,7 @@ from ._messages import warn
 from .probe.plan import Model
 from .probe.selection import check_matches, check_patterns, class_name
 from .probe.support import why_unsupported
-from .recorder.bundle_writer import CONFIG, BundleWriter
+from .recorder.bundle_writer import CONFIG, PAGE, BundleWriter
 from .recorder.facts import facts_of
 from .recorder.magnitudes import choose
 from .recorder.options import Options
@@ -94,8 +94,8 @@ class FlightRecorder(Callback):
         layers: list[str] | None = None,
         state_every_n_steps: int | None = None,
         loss_factor: float | None = 2.0,
-        gradient_factor: float | None = 10.0,
-        deviations: float = 6.0,
+        gradient_factor: float | None = 30.0,
+        deviations: float = 10.0,
         most_bundles: int = 3,
         dirpath: str | None = None,
         figures: bool = True,
@@ -246,7 +246,8 @@ class FlightRecorder(Callback):
             self._switch_off(f"cannot write a bundle to {folder}: {reason}")
             return
         self.bundles.append(path)
-        warn(f"FlightRecorder: {evidence.first.message} See {path / 'README.md'}")
+        message = f"FlightRecorder: {evidence.first.message} See {path / PAGE}"
+        warn(message, training_goes_on=trigger.kind != "exception")
 
     def _switch_off(self, reason: str) -> None:
         warn(f"FlightRecorder {reason}. It is off until the next fit.")

@@ -23,6 +23,7 @@ COMPARED_VERSIONS = ("python", "torch", "lightning", "pytorch_lightning", "platf
 def replay(
     bundle: str | Path,
     model: nn.Module,
+    data: Any = None,
     accelerator: str = "auto",
     layers: list[str] | None = None,
 ) -> Replay:
@@ -37,6 +38,7 @@ def replay(
         bundle: Folder that `FlightRecorder` wrote.
         model: LightningModule of the same architecture; its own parameters are of use only where the bundle has no
             state, and no checkpoint.
+        data: LightningDataModule, where the model asks it for sizes or the like; its batches are not used.
         accelerator: That of the Trainer, such as "cpu".
         layers: As of `FlightRecorder`, to observe others.
 
@@ -59,10 +61,9 @@ def replay(
     batches = [each for each in batches_of(record) if each["step"] >= start]
     if not batches:
         raise InstrumentError(f"{bundle} has no batch, so that no step can be run.")
-    check_architecture(model, state)
     before = [each for each in record.numbers if each.step < batches[0]["step"]]
     run = SecondRun(batches, state, before, record.facts["progress"], layers)
-    raised = run_again(model, record, batches, run, accelerator)
+    raised = run_again(model, data, record, batches, run, accelerator)
     reasons = reasons_of(record, state, raised, accelerator)
     comparison = compare(record.numbers, run.comparable)
     return result_of(
@@ -72,6 +73,7 @@ def replay(
 
 def run_again(
     model: nn.Module,
+    data: Any,
     record: Bundle,
     batches: Sequence[dict[str, Any]],
     run: SecondRun,
@@ -80,17 +82,33 @@ def run_again(
     """Runs the steps of a bundle; returns what they raised.
 
     Raises:
-        InstrumentError: If not even the first batch began.
+        InstrumentError: If not even the first batch began, or the model is another.
     """
-    steps = batches[-1]["step"] + 1
+    steps: int = batches[-1]["step"] + 1
     loader = DataLoader([each["batch"] for each in batches], None, collate_fn=same)  # type: ignore[arg-type]
     arguments = dict(record.facts["trainer"])
+
+    def prepare(copied: Any, source: Any) -> None:
+        run.prepare(copied)
+        if data is not None:
+            run.prepare(source)
+            source.train_dataloader = lambda: loader
+
     plugins = plugins_for(arguments, accelerator)
     known = {name: value for name, value in arguments.items() if value is not None}
     try:
         run_trial(
-            model, loader, [run], steps, accelerator, run.prepare, plugins, **known
+            model,
+            loader if data is None else data,
+            [run],
+            steps,
+            accelerator,
+            prepare,
+            plugins,
+            **known,
         )
+    except InstrumentError:
+        raise
     except Exception as error:
         if not run.has_begun:
             cause = f"{type(error).__name__}: {error}"
@@ -131,24 +149,6 @@ def start_of(record: Bundle) -> tuple[int, dict[str, Any] | None]:
     if snapshot is not None and snapshot.step in steps:
         return snapshot.step, snapshot.state
     return record.step, None
-
-
-def check_architecture(model: nn.Module, state: dict[str, Any] | None) -> None:
-    """Checks that a model has the parameters of a state.
-
-    Raises:
-        InstrumentError: If it has not; names the first.
-    """
-    if state is None:
-        return
-    params = dict(model.named_parameters())
-    for name, values in state["params"].items():
-        if name not in params or params[name].shape != values.shape:
-            shape = tuple(params[name].shape) if name in params else "none"
-            raise InstrumentError(
-                f"the model is not that of the bundle: its parameter {name} has the shape {shape}, and "
-                f"{tuple(values.shape)} in the bundle"
-            )
 
 
 def reasons_of(

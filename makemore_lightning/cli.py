@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from jsonargparse.typing import PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -42,6 +42,7 @@ from makemore_lightning.parser import (
 )
 from makemore_lightning.parser_errors import in_one_line, with_suggestion
 from makemore_lightning.progress import StepProgress
+from makemore_lightning.replay_command import run_replay
 from makemore_lightning.report_commands import COMMANDS, run_command
 from makemore_lightning.resume import (
     Checkpoint,
@@ -336,15 +337,24 @@ def make_cli(
     )
 
 
+def network_of(config: str) -> tuple[LightningModule, LightningDataModule]:
+    """Returns the network of a config, and its data."""
+    cli = make_cli(["diagnose", f"--config={config}"], only_instantiates=True)
+    return cli.model, cli.datamodule
+
+
 def main(functions: Mapping[str, Diagnose] | None = None) -> None:
     """Runs `sys.argv`; an error in the user's input is printed as one line, with exit code 2.
 
     Args:
-        functions: See `make_cli`; also `write_report`, `diff_runs` and `compare_runs`, for `report` and `compare`.
+        functions: See `make_cli`; also `write_report`, `diff_runs`, `compare_runs` and `replay`, for the commands that
+            train nothing.
     """
     try:
         if sys.argv[1:2] and sys.argv[1] in COMMANDS:
             run_command(sys.argv[1:], functions or {})
+        elif sys.argv[1:2] == ["replay"]:
+            run_replay(sys.argv[2:], (functions or {})["replay"], network_of)
         else:
             make_cli(functions=functions)
     except (InputError, MisconfigurationException) as error:

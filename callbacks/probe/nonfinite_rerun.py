@@ -1,6 +1,7 @@
 """Second run of a training step that gave NaN or infinities, with all modules observed."""
 
 import contextlib
+import copy
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -100,9 +101,10 @@ class Rerun:
         self, trainer: Trainer, module: LightningModule, inputs: StepInputs
     ) -> None:
         self.trainer, self.module, self.inputs = trainer, module, inputs
+        self._batch = copy_of(inputs.batch)
         names = {layer: name for name, layer in named_layers(module).items()}
         self._calls = Calls({module: ""} | names)
-        suspects = {tensor.data_ptr() for _, tensor in floating_tensors(inputs.batch)}
+        suspects = {tensor.data_ptr() for _, tensor in floating_tensors(self._batch)}
         self._forward = ForwardTrace(self._calls, suspects)
         self._params = {id(param): name for name, param in named_params(module).items()}
         self._origin: NonfiniteOrigin | None = None
@@ -133,7 +135,7 @@ class Rerun:
             raise Found from None
 
     def _training_step(self) -> Tensor | None:
-        arguments = [self.inputs.batch]
+        arguments = [self._batch]
         if takes_number(self.module.training_step):
             arguments.append(self.inputs.batch_idx)
         with self.trainer.precision_plugin.train_step_context(), self._forward:
@@ -212,6 +214,14 @@ class Rerun:
         return NonfiniteOrigin(
             step, layer, Quantity.ACTIVATION_GRAD, name, count, message
         )
+
+
+def copy_of(batch: Any) -> Any:
+    """Returns a copy of a batch, for a step may change its batch, which the training's backward pass still needs."""
+    try:
+        return copy.deepcopy(batch)
+    except Exception:  # raised by what cannot be copied, such as an open file
+        return batch
 
 
 def takes_number(training_step: Callable[..., Any]) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import pickle
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -66,19 +67,36 @@ def read_bundle(path: str | Path) -> Bundle:
             f"{folder} is no bundle of FlightRecorder: it has no {FACTS}. {_bundles_near(folder)}"
         )
     try:
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        if facts["format"] > FORMAT:
-            raise InstrumentError(
-                f"{folder} was written by a newer version: its format is {facts['format']}, and {FORMAT} is known"
-            )
-        numbers = read_numbers(folder / NUMBERS)
-        batches, state = _load(folder / BATCHES), None
-        if (folder / STATE).is_file():
-            state = _load(folder / STATE)
-    except (OSError, KeyError, RuntimeError, EOFError, TypeError) as error:
+        return _read(folder)
+    except InstrumentError:
+        raise
+    except (
+        OSError,
+        LookupError,
+        RuntimeError,
+        EOFError,
+        TypeError,
+        ValueError,
+    ) as error:
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InstrumentError(f"{folder} is damaged: {cause}") from error
-    return Bundle(facts, numbers, batches, state)
+    except pickle.UnpicklingError as error:
+        raise InstrumentError(f"{folder} is damaged: a file is no bundle's") from error
+
+
+def _read(folder: Path) -> Bundle:
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    if facts["format"] > FORMAT:
+        raise InstrumentError(
+            f"{folder} was written by a newer version: its format is {facts['format']}, and {FORMAT} is known"
+        )
+    state = folder / STATE
+    return Bundle(
+        facts,
+        read_numbers(folder / NUMBERS),
+        _load(folder / BATCHES),
+        _load(state) if state.is_file() else None,
+    )
 
 
 def _load(path: Path) -> Any:

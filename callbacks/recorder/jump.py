@@ -9,6 +9,7 @@ class JumpRule:
     A number jumps if it is larger than `factor` times its running mean, and if it is more than `deviations` standard
     deviations above it. The first condition is that of Lightning's `SpikeDetection`, the second that of ZClip; each
     alone alarms on healthy trainings: the first where the mean is near zero, the second where the noise is small.
+    `benchmarks/jump_thresholds.py` counts the alarms.
 
     Args:
         factor: Multiple of the running mean; None = nothing is a jump.
@@ -31,7 +32,7 @@ class JumpRule:
     def __init__(
         self,
         factor: float | None,
-        deviations: float = 6.0,
+        deviations: float = 10.0,
         decay: float = 0.97,
         first: int = 20,
     ) -> None:

@@ -46,9 +46,16 @@ def _in_order(rows: Iterable[dict[str, float | None]]) -> list[str]:
 
 
 def read_numbers(path: Path) -> list[Numbers]:
-    """Reads what `write_numbers` wrote; the floats are the same to the last bit."""
+    """Reads what `write_numbers` wrote; the floats are the same to the last bit.
+
+    Raises:
+        ValueError: If the file has no steps.
+    """
     with path.open(newline="", encoding="utf-8") as file:
-        return [_numbers_of(row) for row in csv.DictReader(file)]
+        reader = csv.DictReader(file)
+        if "step" not in (reader.fieldnames or ()):
+            raise ValueError(f"{path.name} has no column step")
+        return [_numbers_of(row) for row in reader]
 
 
 def _numbers_of(row: dict[str, str]) -> Numbers:

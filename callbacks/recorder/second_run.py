@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .._lightning import Callback, LightningModule, Trainer, extend_bases
+from .._messages import InstrumentError
 from ..probe.nonfinite_trace import count_nonfinite
 from ..probe.preserved_state import set_random_state
 from ..probe.selection import named_params
@@ -56,11 +57,13 @@ class SecondRun(Callback):
         """True once the first batch has begun."""
         return self._index >= 0
 
-    def prepare(self, model: Any, _data: Any) -> None:
-        """Gives the model its batches as the training step had them, with their numbers."""
+    def prepare(self, model: Any) -> None:
+        """Gives a model, or a datamodule, its batches as the training step had them, with their numbers."""
         model.on_before_batch_transfer = _pass_on
         model.on_after_batch_transfer = _pass_on
-        original = model.training_step
+        original = getattr(model, "training_step", None)
+        if original is None:
+            return
 
         @wraps(original)
         def training_step(batch: Any, *arguments: Any, **keywords: Any) -> Any:
@@ -87,13 +90,14 @@ class SecondRun(Callback):
         self, trainer: Trainer, module: LightningModule, kept: Mapping[str, Any]
     ) -> None:
         if self._state is not None:
+            check_architecture(module, self._state["params"])
             write_state(module, trainer, dict(self._state))
         modules = dict(module.named_modules())
         for name, attribute, value in kept["counts"]:
             if name in modules and attribute in vars(modules[name]):
                 vars(modules[name])[attribute] = value
         set_progress(trainer, kept["step"], kept["epoch"], kept["global_step"])
-        options = Options(len(self._batches) + 1, 1, None, None, None, 6.0, 1)
+        options = Options(len(self._batches) + 1, 1, None, None, None, 1.0, 1)
         layers = choose(module, self._layers)
         self._recording = Recording(trainer, module, layers, options)
 
@@ -149,6 +153,22 @@ class SecondRun(Callback):
         self.numbers = self._recording.numbers()
         if self.first is None:
             self.first = first_jump([*self._before, *self.numbers])
+
+
+def check_architecture(model: nn.Module, params: Mapping[str, Tensor]) -> None:
+    """Checks that a model has the parameters of a state, once they have been created.
+
+    Raises:
+        InstrumentError: If it has not; names the first.
+    """
+    own = dict(model.named_parameters()) | dict(model.named_buffers())
+    for name, values in params.items():
+        if name not in own or own[name].shape != values.shape:
+            shape = tuple(own[name].shape) if name in own else "not there"
+            raise InstrumentError(
+                f"the model is not that of the bundle: {name} has the shape {tuple(values.shape)} in the bundle, and "
+                f"in the model {shape}"
+            )
 
 
 def set_progress(trainer: Trainer, step: int, epoch: int, global_step: int) -> None:

@@ -159,14 +159,24 @@ def checkpoint_state(path: str) -> Snapshot | None:
     """Returns the state in a checkpoint of Lightning, as `read_state` does; None if it cannot be had from the file."""
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        loop = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]
+        step = _step_after(checkpoint["loops"]["fit_loop"])
+        state = {
+            "params": checkpoint["state_dict"],
+            "buffers": {},
+            "optimizers": checkpoint["optimizer_states"],
+            "schedulers": checkpoint["lr_schedulers"],
+            "scaler": checkpoint.get("MixedPrecision"),
+        }
     except (OSError, KeyError, RuntimeError, pickle.UnpicklingError):
         return None
-    state = {
-        "params": checkpoint["state_dict"],
-        "buffers": {},
-        "optimizers": checkpoint["optimizer_states"],
-        "schedulers": checkpoint["lr_schedulers"],
-        "scaler": checkpoint.get("MixedPrecision"),
-    }
-    return Snapshot(loop["_batches_that_stepped"], state)
+    return Snapshot(step, state)
+
+
+def _step_after(loop: dict[str, Any]) -> int:
+    """Returns the step that a checkpoint is the state before.
+
+    One that is saved at the end of a batch is written before Lightning counts that batch.
+    """
+    stepped = loop["epoch_loop.state_dict"]["_batches_that_stepped"]
+    batches = loop["epoch_loop.batch_progress"]["total"]
+    return stepped + (batches["processed"] > batches["completed"])
