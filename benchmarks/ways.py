@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from callbacks import (
     ActivationHistogram,
+    FlightRecorder,
     GradStats,
     SaturationMap,
     UpdateRatio,
@@ -129,6 +130,7 @@ WAYS: dict[str, Callable[[], list[Callback]]] = {
     "ours, and HealthCheck": ours(*ALL, HealthCheck),
     "HealthCheck": ours(HealthCheck),
     "a callback that does nothing": lambda: [Callback()],
+    "FlightRecorder": lambda: [FlightRecorder(figures=False)],
     "HealthCheck, not due": lambda: [
         HealthCheck(every_n_steps=10**9, dense_start=False, figures=False)
     ],

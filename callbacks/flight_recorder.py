@@ -115,12 +115,14 @@ class FlightRecorder(Callback):
             most_bundles,
         )
         self.bundles: list[Path] = []
+        # Lightning asks for the key at every hook of every step.
+        self._state_key = f"{type(self).__qualname__}{[dirpath, layers, steps]}"
         self._reset()
 
     @property
     def state_key(self) -> str:
         """Tells two recorders apart in a checkpoint."""
-        return f"{type(self).__qualname__}{[self.dirpath, self.layers]}"
+        return self._state_key
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves out what belongs to the fit that is going on: a copy begins its own."""

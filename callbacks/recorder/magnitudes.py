@@ -39,13 +39,13 @@ class Magnitudes:
 
     def _note(self, name: str, output: Any) -> None:
         for path, tensor in floating_tensors(output):
-            if not tensor.numel():
-                continue
-            place = name + path
-            largest = largest_magnitude(tensor)
-            if place in self.largest:
-                largest = torch.maximum(self.largest[place], largest)
-            self.largest[place] = largest
+            if tensor.numel():
+                self._add(name + path, largest_magnitude(tensor))
+
+    def _add(self, place: str, largest: Tensor) -> None:
+        if place in self.largest:
+            largest = torch.maximum(self.largest[place], largest)
+        self.largest[place] = largest
 
 
 def largest_magnitude(values: Tensor) -> Tensor:
@@ -54,10 +54,9 @@ def largest_magnitude(values: Tensor) -> Tensor:
     On an accelerator by one kernel, the infinity norm, which takes twenty times longer on the CPU.
     """
     values = values.detach()
-    with torch.no_grad():
-        if is_readable(values):
-            return values.abs().amax()
-        return torch.linalg.vector_norm(values, float("inf"))
+    if is_readable(values):
+        return values.abs().amax()
+    return torch.linalg.vector_norm(values, float("inf"))
 
 
 def choose(root: nn.Module, patterns: Sequence[str] | None) -> dict[str, nn.Module]:
