@@ -14,7 +14,7 @@ from .health_check import HealthCheck, UnhealthyTraining
 from .measure.histogram import Histogram
 from .page.run_difference import RunDifference
 from .probe.selection import choose_layers, choose_params
-from .recorder.replay_result import Replay
+from .recorder.replay_result import ReplayResult
 from .replay import replay
 from .saturation_map import SaturationMap
 from .update_ratio import UpdateRatio
@@ -30,7 +30,7 @@ __all__ = [
     "HealthCheck",
     "HealthReport",
     "Histogram",
-    "Replay",
+    "ReplayResult",
     "RunDifference",
     "SaturationMap",
     "UnhealthyTraining",

@@ -12,7 +12,7 @@ from ._lightning import import_package, imported_packages
 from ._messages import InstrumentError
 from .recorder.bundle import Bundle, batches_of, read_bundle
 from .recorder.facts import device_name, versions
-from .recorder.replay_result import Replay, compare, result_of
+from .recorder.replay_result import ReplayResult, compare, result_of
 from .recorder.second_run import SecondRun
 from .recorder.states import checkpoint_state
 from .trial.trial import package_of, run_trial
@@ -26,7 +26,7 @@ def replay(
     data: Any = None,
     accelerator: str = "auto",
     layers: list[str] | None = None,
-) -> Replay:
+) -> ReplayResult:
     """Runs the step of a bundle of `FlightRecorder` again, with all modules observed.
 
     The step runs on a copy of the model, with the parameters, buffers, optimizers, batch and random states of the

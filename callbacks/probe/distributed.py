@@ -40,6 +40,17 @@ def _own_shard(tensor: "DTensor") -> Tensor | None:
     return tensor.to_local()
 
 
+def own_values(tensor: Tensor) -> Tensor:
+    """Returns the part of a parameter or gradient that this rank has: all of it but under FSDP2.
+
+    To compute with the whole of a DTensor is a collective, in which other ranks may not take part.
+    """
+    if type(tensor) is not Tensor and hasattr(tensor, "to_local"):
+        local: Any = tensor
+        return local.to_local()
+    return tensor
+
+
 def gather(value: Any, ranks: int) -> list[Any]:
     """Returns the values of all ranks, in their order.
 

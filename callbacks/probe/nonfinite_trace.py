@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .distributed import own_values
 from .layer_hooks import floating_tensors
 from .loss_graph import MOST_NODES, inputs_of, operation, walk
 
@@ -201,9 +202,10 @@ class BackwardTrace:
 
 
 def count_nonfinite(value: Any) -> int:
-    """Returns the number of NaN and infinities in a tensor; 0 of anything else."""
+    """Returns the number of NaN and infinities in this rank's part of a tensor; 0 of anything else."""
     if not isinstance(value, Tensor) or not value.is_floating_point():
         return 0
+    value = own_values(value)
     if value.layout != torch.strided:
         value = value.coalesce().values() if value.is_sparse else value.values()
     return int(value.numel() - value.isfinite().sum())

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from .._lightning import LightningModule, Trainer
 from ..measure.placement import are_readable, is_readable
 from .counters import Counters
+from .distributed import own_values
 from .gradient_scale import GradientScale
 from .length import step_of
 from .nonfinite_origin import NonfiniteOrigin
@@ -176,14 +177,6 @@ def largest_of(gradients: list[Tensor]) -> list[Tensor]:
         norms = foreach_norm(group, math.inf)
         largest.append(torch.stack([norm.float() for norm in norms]))
     return largest
-
-
-def own_values(gradient: Tensor) -> Tensor:
-    """Returns the part of a gradient that this rank has: all of it but under FSDP2."""
-    if type(gradient) is not Tensor and hasattr(gradient, "to_local"):
-        local: Any = gradient
-        return local.to_local()
-    return gradient
 
 
 def as_floats(numbers: Tensor) -> list[float]:

@@ -4,6 +4,7 @@ import math
 import platform
 import sys
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 import torch
@@ -67,6 +68,8 @@ def as_json(value: Any) -> Any:
         return [as_json(member) for member in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
+    if isinstance(value, Enum):
+        return as_json(value.value)
     if value is None or isinstance(value, str | int | float | bool):
-        return str(value) if isinstance(value, str) else value
-    return str(getattr(value, "value", value))
+        return value
+    return str(value)

@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..measure.pieces import widened
+from ..probe.distributed import own_values
 from ..probe.gradient_scale import GradientScale
-from ..probe.nonfinite_watch import foreach_norm, own_values
+from ..probe.nonfinite_watch import foreach_norm
 from .rows import NormsOf
 
 

@@ -1,4 +1,4 @@
-"""Replay: what came of a step that was run again."""
+"""ReplayResult: what came of a step that was run again."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from .rows import Numbers
 
 
 @dataclass(frozen=True)
-class Replay:
+class ReplayResult:
     """A step of a bundle, run again.
 
     Attributes:
@@ -116,7 +116,7 @@ def result_of(
     numbers: Sequence[Numbers],
     comparison: Comparison,
     reasons: Sequence[str],
-) -> Replay:
+) -> ReplayResult:
     """Puts a result together.
 
     Args:
@@ -130,4 +130,6 @@ def result_of(
     if difference is not None and reasons:
         difference += f" What is different: {'; '.join(reasons)}."
     where, message = ("", None) if first is None else (first.where, first.message)
-    return Replay(step, where, message, tuple(numbers), comparison.compared, difference)
+    return ReplayResult(
+        step, where, message, tuple(numbers), comparison.compared, difference
+    )

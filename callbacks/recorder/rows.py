@@ -81,13 +81,19 @@ class Numbers:
 
 def read_rows(rows: Sequence[Row]) -> list[Numbers]:
     """Reads rows, with one copy from each device for all of them."""
-    rates = [[torch.as_tensor(each) for each in row.learning_rates] for row in rows]
+    rates = [[as_tensor(each) for each in row.learning_rates] for row in rows]
     tensors = [[*row.tensors(), *more] for row, more in zip(rows, rates, strict=True)]
     copies = iter(copy_to_host([each for group in tensors for each in group]))
     return [
         _numbers(row, [next(copies).double().reshape(-1).tolist() for _ in group])
         for row, group in zip(rows, tensors, strict=True)
     ]
+
+
+def as_tensor(rate: Any) -> Tensor:
+    """Returns a learning rate, a float or a tensor, as a tensor that holds all of its digits."""
+    is_tensor = isinstance(rate, Tensor)
+    return rate if is_tensor else torch.tensor(rate, dtype=torch.float64)
 
 
 def _numbers(row: Row, values: Sequence[Sequence[float]]) -> Numbers:

@@ -19,7 +19,7 @@ from recorded_faults import FAULTS, FAULTY_STEP, BadRate, batches_with, place
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from callbacks import FlightRecorder, Replay, replay
+from callbacks import FlightRecorder, ReplayResult, replay
 from callbacks.measure.placement import simulated_device
 from callbacks.recorder.bundle import read_bundle
 from callbacks.recorder.jump import JumpRule
@@ -364,7 +364,7 @@ class TestReplay:
         before = {name: value.clone() for name, value in model.state_dict().items()}
         state = torch.get_rng_state()
         result = replay(path, model, accelerator="cpu")
-        assert isinstance(result, Replay)
+        assert isinstance(result, ReplayResult)
         assert result.is_equal
         assert torch.equal(torch.get_rng_state(), state)
         for name, value in model.state_dict().items():

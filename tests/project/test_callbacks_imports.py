@@ -15,7 +15,10 @@ EACH_FILE = pytest.mark.parametrize(
     "path", FILES, ids=lambda path: str(path.relative_to(CALLBACKS))
 )
 
-FOLDERS = ("health", "measure", "observation", "page", "probe", "report", "trial")
+FOLDERS = (
+    *("health", "measure", "observation", "page", "probe", "recorder", "report"),
+    "trial",
+)
 MESSAGES = {"_messages", "_lightning"}
 SHARED = {"_instrument", "_fit", *MESSAGES, *FOLDERS}
 
@@ -25,6 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "observation": {"health", "measure", "probe"},
     "page": {"health", "probe", *MESSAGES},
     "probe": {"measure", *MESSAGES},
+    "recorder": {"health", "measure", "probe", *MESSAGES},
     "report": {"measure", *MESSAGES},
     "trial": {"_instrument", "measure", "probe", "report", *MESSAGES},
     "_lightning": set(),
@@ -43,6 +47,7 @@ PACKAGES: dict[str, set[str]] = {
     "observation": {"torch"},
     "page": {"numpy", "matplotlib", "tensorboard", "jinja2", "yaml", "rich"},
     "probe": {"torch", "numpy"},
+    "recorder": {"torch", "matplotlib"},
     "report": {
         "torch",
         "numpy",

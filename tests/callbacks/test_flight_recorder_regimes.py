@@ -1,0 +1,384 @@
+"""Tests of FlightRecorder in every regime: the step of a NaN, the same bits in its replay, an undisturbed training."""
+
+import copy
+import json
+import math
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fits import ByHand, Regression, fit, loader, state_of, tanh_net
+from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.plugins.precision import MixedPrecision
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+from torch.utils.checkpoint import checkpoint
+
+from callbacks import FlightRecorder, HealthCheck, ReplayResult, replay
+from callbacks.recorder.bundle import read_bundle
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+ROOT = Path(__file__).parents[2]
+HELPERS = ROOT / "tests" / "helpers"
+BAD_STEP = 2
+
+
+class Breaking(nn.Module):
+    """Gives NaN in its third call of a training."""
+
+    def __init__(self, call: int = BAD_STEP) -> None:
+        super().__init__()
+        self.calls, self.call = 0, call
+
+    def forward(self, x: Tensor) -> Tensor:
+        bad = self.training and self.calls == self.call
+        self.calls += self.training
+        return torch.log(x - 100.0) if bad else x
+
+
+def breaking_net(call: int = BAD_STEP, *layers: nn.Module) -> nn.Sequential:
+    """Returns a `tanh_net` with further layers, and one that breaks."""
+    net = tanh_net()
+    return nn.Sequential(*net[:2], *layers, Breaking(call), *net[2:])
+
+
+def recorded(
+    folder: Path, make: Callable[[], LightningModule], **options: Any
+) -> tuple[FlightRecorder, str]:
+    """Fits with and without a recorder, and checks that the weights are bit-equal."""
+    callbacks = options.pop("callbacks", [])
+    arguments = options.pop("recorder", {})
+    bare = state_of(*fit(make, callbacks, **options))
+    recorder = FlightRecorder(dirpath=str(folder), figures=False, **arguments)
+    fitted = state_of(*fit(make, [*callbacks, recorder], **options))
+    assert fitted == bare
+    return recorder, bare
+
+
+def expect_fault(
+    folder: Path,
+    make: Callable[[], LightningModule],
+    step: int = BAD_STEP,
+    where: str = "net.2",
+    **options: Any,
+) -> ReplayResult:
+    """Checks the bundle of a fit and its replay."""
+    recorder, _ = recorded(folder, make, **options)
+    path = recorder.bundles[0]
+    first = read_bundle(path).facts["first"]
+    assert (first["step"], first["where"]) == (step, where), first
+    result = replay(path, make(), accelerator="cpu")
+    assert result.is_equal, result.difference
+    assert result.where == where, result
+    return result
+
+
+class TestOptimization:
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {},
+            {"gradient_clip_val": 0.1},
+            {"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value"},
+        ],
+        ids=str,
+    )
+    def test_by_the_trainer(self, tmp_path: Path, options: Any) -> None:
+        expect_fault(tmp_path, lambda: Regression(breaking_net()), **options)
+
+    @pytest.mark.parametrize(("call", "step"), [(3, 1), (4, 2), (6, 3)])
+    def test_accumulation(self, tmp_path: Path, call: int, step: int) -> None:
+        """An epoch has five batches, so that its third window has a single one."""
+        options = {"accumulate_grad_batches": 2, "max_steps": 6}
+        expect_fault(tmp_path, lambda: Regression(breaking_net(call)), step, **options)
+
+    def test_by_hand(self, tmp_path: Path) -> None:
+        expect_fault(tmp_path, lambda: ByHand(breaking_net()))
+
+    def test_by_hand_with_raw_optimizers(self, tmp_path: Path) -> None:
+        """Lightning announces no step of such an optimizer: the loss alone is judged."""
+
+        class Raw(ByHand):
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> None:
+                optimizer: Any = self.optimizers(use_pl_optimizer=False)
+                optimizer.zero_grad()
+                self.manual_backward(self.loss(batch))
+                optimizer.step()
+
+        expect_fault(tmp_path, lambda: Raw(breaking_net()), max_steps=-1, max_epochs=1)
+
+    def test_lbfgs(self, tmp_path: Path) -> None:
+        def lbfgs(params: Any) -> torch.optim.Optimizer:
+            return torch.optim.LBFGS(params, lr=0.02, max_iter=4)
+
+        recorder, _ = recorded(
+            tmp_path, lambda: Regression(breaking_net(9), lbfgs), max_steps=5
+        )
+        assert recorder.bundles[0].name.endswith("nonfinite")
+
+    def test_a_frozen_layer_and_an_unused_one(self, tmp_path: Path) -> None:
+        class Partly(Regression):
+            def __init__(self) -> None:
+                super().__init__(breaking_net())
+                self.net[0].requires_grad_(False)  # type: ignore[index]
+                self.unused = nn.Linear(2, 2)
+
+        expect_fault(tmp_path, Partly)
+
+    def test_a_schedule(self, tmp_path: Path) -> None:
+        class Scheduled(Regression):
+            def configure_optimizers(self) -> Any:
+                optimizer = super().configure_optimizers()
+                schedule = torch.optim.lr_scheduler.LambdaLR(
+                    optimizer, lambda step: 0.5**step
+                )
+                return {
+                    "optimizer": optimizer,
+                    "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+                }
+
+        result = expect_fault(tmp_path, lambda: Scheduled(breaking_net()))
+        rates = [each.learning_rates for each in result.numbers[:2]]
+        assert rates == [(0.1,), (0.05,)]
+
+
+class TestPrecision:
+    @pytest.mark.parametrize(
+        "precision", ["64-true", "bf16-mixed", "bf16-true", "16-true"]
+    )
+    def test_precision(self, tmp_path: Path, precision: Any) -> None:
+        expect_fault(tmp_path, lambda: Regression(breaking_net()), precision=precision)
+
+    def test_a_scaler_and_its_skipped_steps(self, tmp_path: Path) -> None:
+        """Gradients that overflow are how a scaler finds its scale; NaN in the loss is a fault."""
+
+        def options() -> dict[str, Any]:
+            scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)  # type: ignore[attr-defined]
+            return {"plugins": [MixedPrecision("16-mixed", "cpu", scaler)]}
+
+        healthy = FlightRecorder(dirpath=str(tmp_path), figures=False)
+        fit(lambda: Regression(tanh_net()), [healthy], **options())
+        assert healthy.bundles == []
+        sick = FlightRecorder(dirpath=str(tmp_path), figures=False)
+        fit(lambda: Regression(breaking_net()), [sick], **options())
+        (path,) = sick.bundles
+        facts = read_bundle(path).facts
+        assert facts["first"]["step"] == facts["trigger"]["step"]
+        result = replay(path, Regression(breaking_net()), accelerator="cpu")
+        assert result.is_equal, result.difference
+        assert result.where == "net.2"
+
+
+class TestModules:
+    def test_buffers_that_a_forward_pass_changes(self, tmp_path: Path) -> None:
+        """A replay from the buffers after the step would not be bit-equal."""
+        layers = spectral_norm(nn.Linear(8, 8)), nn.BatchNorm1d(8), nn.Dropout(0.5)
+        expect_fault(
+            tmp_path,
+            lambda: Regression(breaking_net(BAD_STEP, *map(copy.deepcopy, layers))),
+            where="net.5",
+        )
+
+    def test_activation_checkpointing(self, tmp_path: Path) -> None:
+        class Checkpointed(Regression):
+            def forward(self, x: Tensor) -> Tensor:
+                net: Any = self.net
+                return net[2:](checkpoint(net[:2], x, use_reentrant=False))
+
+        expect_fault(tmp_path, lambda: Checkpointed(breaking_net()))
+
+    def test_an_lstm_has_an_entry_an_output(self, tmp_path: Path) -> None:
+        class Recurrent(Regression):
+            def __init__(self) -> None:
+                super().__init__(breaking_net())
+                self.lstm = nn.LSTM(4, 4, batch_first=True)
+
+            def forward(self, x: Tensor) -> Tensor:
+                return self.net(self.lstm(x[:, None])[0][:, 0])
+
+        result = expect_fault(tmp_path, Recurrent)
+        names = set(result.numbers[-1].magnitudes)
+        assert {"lstm.0", "lstm.1.0", "lstm.1.1", "net.0"} <= names
+
+    def test_compiled(self, tmp_path: Path) -> None:
+        """Outputs inside compiled code have no numbers; the step is found, and gradients are there."""
+
+        def make() -> LightningModule:
+            module = Regression(tanh_net())
+            module.net = torch.compile(module.net, backend="aot_eager")  # type: ignore[assignment]
+            return BadLoss(module.net)
+
+        recorder, _ = recorded(tmp_path, make)
+        numbers = read_bundle(recorder.bundles[0]).numbers
+        assert numbers[-1].step == BAD_STEP
+        assert "net.0.weight" in numbers[0].gradients
+
+    def test_random_numbers_of_python(self, tmp_path: Path) -> None:
+        import random
+
+        class Random(Regression):
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+                return super().training_step(batch, batch_idx) * random.random()
+
+        expect_fault(tmp_path, lambda: Random(breaking_net()))
+
+
+class BadLoss(Regression):
+    """Its loss is NaN in one step."""
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        return loss * math.nan if self.trainer.global_step == BAD_STEP else loss
+
+
+class TestTrainers:
+    def test_beside_health_check(self, tmp_path: Path) -> None:
+        check = HealthCheck()
+        recorder = FlightRecorder(dirpath=str(tmp_path), figures=False)
+        fit(lambda: Regression(breaking_net()), [check, recorder])
+        (path,) = recorder.bundles
+        (finding,) = [
+            each for each in check.report.findings if each.rule == "nonfinite"
+        ]
+        assert finding.message == read_bundle(path).facts["first"]["message"]
+
+    def test_weight_averaging(self, tmp_path: Path) -> None:
+        average = EMAWeightAveraging(decay=0.9)
+        recorder = FlightRecorder(dirpath=str(tmp_path), figures=False)
+        fit(lambda: Regression(breaking_net()), [average, recorder])
+        assert recorder.bundles[0].name == "step_000002_nonfinite"
+
+    def test_validation_and_its_exception(self, tmp_path: Path) -> None:
+        class Validating(Regression):
+            def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+                if self.trainer.global_step == 4:
+                    raise ValueError("no such metric")
+
+        recorder = FlightRecorder(dirpath=str(tmp_path), figures=False)
+        with pytest.raises(ValueError, match="no such metric"):
+            fit(
+                lambda: Validating(tanh_net()),
+                [recorder],
+                val=loader(),
+                val_check_interval=2,
+                limit_val_batches=1,
+            )
+        (path,) = recorder.bundles
+        trigger = read_bundle(path).facts["trigger"]
+        assert trigger["kind"] == "exception"
+
+    def test_fast_dev_run_and_barebones(self, tmp_path: Path) -> None:
+        for options in ({"fast_dev_run": 4}, {"barebones": True}):
+            quiet = dict.fromkeys(
+                (
+                    "logger",
+                    "enable_checkpointing",
+                    "enable_progress_bar",
+                    "enable_model_summary",
+                )
+            )
+            recorder = FlightRecorder(
+                dirpath=str(tmp_path / next(iter(options))), figures=False
+            )
+            fit(lambda: Regression(breaking_net()), [recorder], **(quiet | options))
+            assert len(recorder.bundles) == 1
+
+    def test_a_second_fit_begins_anew(self, tmp_path: Path) -> None:
+        recorder = FlightRecorder(dirpath=str(tmp_path), figures=False)
+        fit(lambda: Regression(breaking_net()), [recorder])
+        fit(lambda: Regression(breaking_net()), [recorder])
+        names = sorted(path.name for path in tmp_path.iterdir())
+        assert names == ["step_000002_nonfinite", "step_000002_nonfinite_2"]
+        assert [path.name for path in recorder.bundles] == names[1:]
+
+    def test_copies_and_pickles(self, tmp_path: Path) -> None:
+        recorder = FlightRecorder(dirpath=str(tmp_path), figures=False)
+        for copied in (copy.deepcopy(recorder), pickle.loads(pickle.dumps(recorder))):
+            fit(lambda: Regression(breaking_net()), [copied])
+            assert len(copied.bundles) == 1
+
+    def test_the_model_can_be_copied_in_the_middle(self, tmp_path: Path) -> None:
+        class Copying(Regression):
+            def on_train_batch_end(self, *_: Any) -> None:
+                self.copied = pickle.loads(pickle.dumps(self.net.state_dict()))
+                copy.deepcopy(self.net)(torch.zeros(2, 4))
+
+        recorder = FlightRecorder(dirpath=str(tmp_path), figures=False)
+        fit(lambda: Copying(breaking_net()), [recorder])
+        assert len(recorder.bundles) == 1
+
+    @pytest.mark.parametrize("name", ["FSDPStrategy", "DeepSpeedStrategy"])
+    def test_what_cannot_be_measured_is_left_out(
+        self, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import callbacks.flight_recorder as file
+
+        monkeypatch.setattr(file, "why_unsupported", lambda _: f"cannot: {name}.")
+        recorder = FlightRecorder(dirpath=str(tmp_path), figures=False)
+        fit(lambda: Regression(breaking_net()), [recorder])
+        assert recorder.bundles == []
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the bundles of fits of two ranks."""
+    folder = tmp_path_factory.mktemp("ranks")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    paths = {"PYTHONPATH": f"{ROOT}:{HELPERS}", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", str(HELPERS / "distributed_recorder.py")]
+    processes = [
+        subprocess.Popen(
+            [*command, str(folder)],
+            env={**os.environ, **paths, **address, "LOCAL_RANK": rank},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    errors = [process.communicate(timeout=180)[1] for process in processes]
+    assert not any(process.returncode for process in processes), errors
+    return folder
+
+
+@pytest.mark.slow
+class TestRanks:
+    """The second rank has a NaN in its batch."""
+
+    def test_ddp_names_the_batch_on_its_rank(self, ranks: Path) -> None:
+        path = ranks / "ddp" / "step_000002_nonfinite_rank_1"
+        facts = read_bundle(path).facts
+        assert facts["first"]["where"] == "batch"
+        assert facts["rank"] == 1
+
+    def test_ddp_sees_it_in_the_gradients_of_the_others(self, ranks: Path) -> None:
+        path = ranks / "ddp" / "step_000002_nonfinite_rank_0"
+        trigger = read_bundle(path).facts["trigger"]
+        assert trigger["message"] == "NaN or Inf in the gradient norm of step 2."
+
+    def test_shards_leave_out_norms_and_state(self, ranks: Path) -> None:
+        path = ranks / "fsdp2" / "step_000002_nonfinite_rank_1"
+        bundle = read_bundle(path)
+        assert bundle.state is None
+        assert bundle.facts["first"]["where"] == "batch"
+        assert not any(each.gradients for each in bundle.numbers)
+
+    @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+    def test_weights_are_bit_equal(self, ranks: Path, strategy: str) -> None:
+        digests = [
+            json.loads((ranks / f"rank_{rank}.json").read_text())[strategy]
+            for rank in (0, 1)
+        ]
+        for with_recorder, without in digests:
+            assert with_recorder == without
