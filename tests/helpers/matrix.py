@@ -306,6 +306,104 @@ HEALTH_MATRIX: dict[str, list[Cell]] = {
 }
 
 
+RECORDER, BUNDLES = in_file("flight_recorder"), in_file("flight_recorder_regimes")
+
+RECORDER_MATRIX: dict[str, list[Cell]] = {
+    "optimization": [
+        Cell("automatic", RECORDER + "test_a_fault_is_placed_and_comes_again"),
+        Cell("by hand", BUNDLES + "TestOptimization::test_by_hand"),
+        Cell(
+            "by hand, two optimizers",
+            RECORDER + "test_a_fault_is_placed_and_comes_again[by_hand]",
+        ),
+        Cell(
+            "raw optimizers",
+            BUNDLES + "TestOptimization::test_by_hand_with_raw_optimizers",
+        ),
+        Cell("LBFGS", BUNDLES + "TestOptimization::test_lbfgs"),
+        Cell(
+            "accumulation, short last window",
+            BUNDLES + "TestOptimization::test_accumulation",
+        ),
+        Cell(
+            "clipping by norm and value",
+            BUNDLES + "TestOptimization::test_by_the_trainer",
+        ),
+        Cell(
+            "frozen, unused",
+            BUNDLES + "TestOptimization::test_a_frozen_layer_and_an_unused_one",
+        ),
+        Cell("schedules", BUNDLES + "TestOptimization::test_a_schedule"),
+    ],
+    "precision": [
+        Cell("32", RECORDER + "test_a_fault_is_placed_and_comes_again"),
+        Cell(
+            "64, bf16-mixed, bf16-true, 16-true",
+            BUNDLES + "TestPrecision::test_precision",
+        ),
+        Cell(
+            "16-mixed, skipped steps",
+            BUNDLES + "TestPrecision::test_a_scaler_and_its_skipped_steps",
+        ),
+    ],
+    "strategy": [
+        Cell("DDP", BUNDLES + "TestRanks::test_ddp_names_the_batch_on_its_rank"),
+        Cell("FSDP2", BUNDLES + "TestRanks::test_shards_leave_out_norms_and_state"),
+        Cell(
+            "gradient norms and state under FSDP2",
+            BUNDLES + "TestRanks::test_shards_leave_out_norms_and_state",
+            mark=LEFT_OUT,
+        ),
+    ],
+    "compile": [
+        Cell("step, loss, gradients", BUNDLES + "TestModules::test_compiled"),
+        Cell(
+            "outputs inside compiled code",
+            BUNDLES + "TestModules::test_compiled",
+            mark=LEFT_OUT,
+        ),
+    ],
+    "module shapes": [
+        Cell(
+            "BatchNorm, spectral_norm, dropout",
+            BUNDLES + "TestModules::test_buffers_that_a_forward_pass_changes",
+        ),
+        Cell(
+            "activation checkpointing",
+            BUNDLES + "TestModules::test_activation_checkpointing",
+        ),
+        Cell("LSTM", BUNDLES + "TestModules::test_an_lstm_has_an_entry_an_output"),
+    ],
+    "trainer": [
+        Cell("validation", BUNDLES + "TestTrainers::test_validation_and_its_exception"),
+        Cell("weight averaging", BUNDLES + "TestTrainers::test_weight_averaging"),
+        Cell(
+            "fast_dev_run, barebones",
+            BUNDLES + "TestTrainers::test_fast_dev_run_and_barebones",
+        ),
+        Cell("several fits", BUNDLES + "TestTrainers::test_a_second_fit_begins_anew"),
+        Cell("pickle, deepcopy", BUNDLES + "TestTrainers::test_copies_and_pickles"),
+        Cell("beside HealthCheck", BUNDLES + "TestTrainers::test_beside_health_check"),
+    ],
+    "faults": [
+        Cell(
+            "data, forward, backward, optimizer, fp16",
+            RECORDER + "test_a_fault_is_placed_and_comes_again",
+        ),
+        Cell(
+            "exception",
+            RECORDER + "TestBundles::test_an_exception_is_recorded_and_goes_on",
+        ),
+        Cell("Ctrl-C", RECORDER + "TestBundles::test_an_end_by_hand_is_no_fault"),
+        Cell(
+            "a folder that cannot be written",
+            RECORDER
+            + "TestBundles::test_a_bundle_that_cannot_be_written_is_warned_of_once",
+        ),
+    ],
+}
+
+
 def table(matrix: dict[str, list[Cell]], failing: frozenset[Cell] = frozenset()) -> str:
     """Returns a matrix as Markdown, one line an axis."""
     lines = ["| axis | regimes |", "|---|---|"]
@@ -324,7 +422,7 @@ def passes(cell: Cell) -> bool:
 
 
 if __name__ == "__main__":
-    for matrix in (MATRIX, HEALTH_MATRIX):
+    for matrix in (MATRIX, HEALTH_MATRIX, RECORDER_MATRIX):
         every_cell = [cell for cells in matrix.values() for cell in cells]
         failing = frozenset(cell for cell in every_cell if not passes(cell))
         print(table(matrix, failing), end="\n\n")
