@@ -44,7 +44,7 @@ class Keep(Callback):
         self.recorder = recorder
         self.series: Series = {}
 
-    def on_train_end(self, *_: Any) -> None:
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         recording = self.recorder._recording
         if recording is None:
             return

@@ -87,6 +87,8 @@ def run_again(
     steps: int = batches[-1]["step"] + 1
     loader = DataLoader([each["batch"] for each in batches], None, collate_fn=same)  # type: ignore[arg-type]
     arguments = dict(record.facts["trainer"])
+    plugins = plugins_for(arguments, accelerator)
+    options = {name: value for name, value in arguments.items() if value is not None}
 
     def prepare(copied: Any, source: Any) -> None:
         run.prepare(copied)
@@ -94,28 +96,13 @@ def run_again(
             run.prepare(source)
             source.train_dataloader = lambda: loader
 
-    plugins = plugins_for(arguments, accelerator)
-    known = {name: value for name, value in arguments.items() if value is not None}
+    source = loader if data is None else data
     try:
-        run_trial(
-            model,
-            loader if data is None else data,
-            [run],
-            steps,
-            accelerator,
-            prepare,
-            plugins,
-            **known,
-        )
+        run_trial(model, source, [run], steps, accelerator, prepare, plugins, **options)
     except InstrumentError:
         raise
     except Exception as error:
-        if not run.has_begun:
-            cause = f"{type(error).__name__}: {error}"
-            raise InstrumentError(
-                f"the step could not be run again: {cause}"
-            ) from error
-        return error
+        return run.expect_begun(error)
     return None
 
 
@@ -164,11 +151,13 @@ def reasons_of(
         reasons.append("the bundle has no state, and the model's own was used")
     if any(batch["is_changed"] for batch in facts["batches"]):
         reasons.append("the training step changes its batch in place")
-    here = {**versions(), "threads": torch.get_num_threads()}
-    there = {**facts["versions"], "threads": facts["threads"]}
-    for name in (*COMPARED_VERSIONS, "threads"):
-        if name in there and name in here and here[name] != there[name]:
-            reasons.append(f"{name} is {here[name]}, and was {there[name]}")
+    before = {**facts["versions"], "threads": facts["threads"]}
+    current = {**versions(), "threads": torch.get_num_threads()}
+    for name in sorted(
+        before.keys() & current.keys() & {*COMPARED_VERSIONS, "threads"}
+    ):
+        if current[name] != before[name]:
+            reasons.append(f"{name} is {current[name]}, and was {before[name]}")
     is_cpu = accelerator == "cpu" or not torch.cuda.is_available()
     device = device_name(torch.device("cpu" if is_cpu else "cuda"))
     if device != facts["device"]:

@@ -105,8 +105,8 @@ def _load(path: Path) -> Any:
 
 def _bundles_near(folder: Path) -> str:
     """Returns a hint at the bundles in a folder."""
-    found = sorted(str(path.parent) for path in folder.glob(f"**/{FACTS}"))
-    return f"There are: {', '.join(found[:5])}" if found else "There is none in it."
+    bundles = sorted(str(path.parent) for path in folder.glob(f"**/{FACTS}"))
+    return f"There are: {', '.join(bundles[:5])}" if bundles else "There is none in it."
 
 
 def batches_of(bundle: Bundle) -> list[dict[str, Any]]:

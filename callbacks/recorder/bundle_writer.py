@@ -86,9 +86,9 @@ class BundleWriter:
             ],
         }
 
-    def _batch(self, kept: KeptBatch) -> dict[str, Any]:
+    def _batch(self, batch: KeptBatch) -> dict[str, Any]:
         """Returns a batch with all that its training step is computed from."""
-        inputs = kept.inputs
+        inputs = batch.inputs
         counts = [
             (self._names[module], name, value)
             for module, name, value in inputs.counts
@@ -97,8 +97,8 @@ class BundleWriter:
         return {
             "step": inputs.step,
             "batch_idx": inputs.batch_idx,
-            "epoch": kept.epoch,
-            "global_step": kept.global_step,
+            "epoch": batch.epoch,
+            "global_step": batch.global_step,
             "batch": inputs.batch,
             "random_state": inputs.random_state,
             "counts": counts,

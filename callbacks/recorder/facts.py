@@ -46,11 +46,11 @@ def trainer_arguments(trainer: Trainer, is_automatic: bool) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages in use."""
-    found = {"python": platform.python_version()}
+    numbers = {"python": platform.python_version()}
     for name in PACKAGES:
         if (module := sys.modules.get(name)) is not None:
-            found[name] = str(module.__version__)
-    return found | {"platform": platform.platform()}
+            numbers[name] = str(module.__version__)
+    return numbers | {"platform": platform.platform()}
 
 
 def device_name(device: torch.device) -> str:

@@ -16,7 +16,7 @@ OUT_OF_LINE = 8.0
 
 @dataclass(frozen=True)
 class FirstSeen:
-    """What was out of line first.
+    """Step and place at which something was out of line first.
 
     Attributes:
         step: Step on the axis of all plots.

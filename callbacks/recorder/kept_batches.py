@@ -53,8 +53,8 @@ class KeptBatches:
         """Keeps a batch that a training step is about to be computed of."""
         state, counts = read_random_state(), self._counters.read()
         inputs = StepInputs(step, batch, batch_idx, state, counts)
-        kept = KeptBatch(inputs, epoch, global_step, versions_of(batch))
-        self.batches.append(kept)
+        versions = versions_of(batch)
+        self.batches.append(KeptBatch(inputs, epoch, global_step, versions))
 
     def of_steps(self, first: int, last: int) -> list[KeptBatch]:
         """Returns the batches of some steps, both ends among them."""

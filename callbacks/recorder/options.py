@@ -7,7 +7,7 @@ from .._messages import InstrumentError
 
 @dataclass(frozen=True)
 class Options:
-    """What is kept, and what is a jump.
+    """Numbers of steps and batches that are kept, and limits of a jump.
 
     Attributes:
         steps: Steps whose numbers are kept.

@@ -25,7 +25,7 @@ def page_of(
         path: Path of the bundle, for the commands.
     """
     first, trigger = facts["first"], facts["trigger"]
-    parts = [
+    sections = [
         f"# Step {first['step']}: {TITLES[trigger['kind']]}",
         f"**{first['message']}**",
         _how_it_was_noticed(first, trigger),
@@ -36,7 +36,7 @@ def page_of(
         f"## Run the step again\n\n{_commands(path)}",
         f"## Versions\n\n{_versions(facts)}",
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(filter(None, sections)) + "\n"
 
 
 TITLES = {

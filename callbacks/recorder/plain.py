@@ -44,8 +44,9 @@ def _plain_tensor(tensor: Tensor) -> Tensor:
 
 def _taken_apart(value: Any) -> dict[str, Any]:
     kind = type(value)
+    members: dict[Any, Any]
     if isinstance(value, Mapping):
-        members = dict(value.items())
+        members = {key: value[key] for key in value}
     elif isinstance(value, tuple) and hasattr(value, "_fields"):
         members = dict(zip(value._fields, value, strict=True))  # type: ignore[attr-defined]
     elif isinstance(value, list | tuple):
@@ -89,19 +90,21 @@ def _put_together(name: str, members: Any) -> Any:
     if name == "numpy:ndarray":
         return members.numpy() if isinstance(members, Tensor) else members
     kind: Any = _find_class(name)
-    if issubclass(kind, Mapping):
-        return kind(members)
     if "" in members:
         return kind(members[""])
-    return kind(**members)
+    return kind(members) if _is_mapping(kind) else kind(**members)
 
 
-def _find_class(name: str) -> type:
+def _is_mapping(kind: type) -> bool:
+    return issubclass(kind, Mapping)
+
+
+def _find_class(full_name: str) -> type:
     """Returns a class of a module that the program has imported."""
-    module, _, path = name.partition(":")
+    module, _, path = full_name.partition(":")
     kind: Any = sys.modules.get(module)
-    for part in path.split("."):
-        kind = getattr(kind, part, None)
+    for name in path.split("."):
+        kind = getattr(kind, name, None)
     if not isinstance(kind, type):
         raise LookupError(
             f"the batch has objects of {module}.{path}: import {module} first"

@@ -35,7 +35,7 @@ MOST_TENSORS = 4
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a step in which something went wrong.
+    """Numbers, batches and state of a step in which something went wrong.
 
     Attributes:
         trigger: Why it was noticed.
@@ -106,7 +106,7 @@ class Recording:
 
     @property
     def error(self) -> Exception | None:
-        """What the measurement of a layer's output raised; None while nothing has."""
+        """Exception of the measurement of a layer's output; None while there is none."""
         return self._magnitudes.guard.error
 
     def begin_batch(self, batch: Any, batch_idx: int) -> None:

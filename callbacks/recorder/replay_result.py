@@ -41,8 +41,8 @@ class ReplayResult:
     def __str__(self) -> str:
         """Returns the message, the comparison with the training, and tables of layers and parameters."""
         message = self.message or f"Nothing was out of line in step {self.step}."
-        parts = [message, self._comparison(), tables_of_step(self.numbers, self.step)]
-        return "\n\n".join(part for part in parts if part)
+        tables = tables_of_step(self.numbers, self.step)
+        return "\n\n".join(filter(None, [message, self._comparison(), tables]))
 
     def _comparison(self) -> str:
         if self.is_equal:
@@ -105,9 +105,9 @@ def _with_words(words: str, values: Mapping[str, float]) -> dict[str, float]:
     return {words.format(name): value for name, value in values.items()}
 
 
-def same(one: float, other: float) -> bool:
+def same(recorded: float, again: float) -> bool:
     """True if two numbers are equal, or both NaN."""
-    return one == other or (math.isnan(one) and math.isnan(other))
+    return recorded == again or (math.isnan(recorded) and math.isnan(again))
 
 
 def result_of(

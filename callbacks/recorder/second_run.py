@@ -52,10 +52,18 @@ class SecondRun(Callback):
         self._index = -1
         self._recording: Recording | None = None
 
-    @property
-    def has_begun(self) -> bool:
-        """True once the first batch has begun."""
-        return self._index >= 0
+    def expect_begun(self, error: Exception) -> Exception:
+        """Returns what a step raised.
+
+        Raises:
+            InstrumentError: If it was raised before the first batch.
+        """
+        if self._index < 0:
+            cause = f"{type(error).__name__}: {error}"
+            raise InstrumentError(
+                f"the step could not be run again: {cause}"
+            ) from error
+        return error
 
     def prepare(self, model: Any) -> None:
         """Gives a model, or a datamodule, its batches as the training step had them, with their numbers."""
@@ -79,24 +87,24 @@ class SecondRun(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         self._index += 1
-        kept = self._batches[self._index]
+        record = self._batches[self._index]
         if self._recording is None:
-            self._begin(trainer, pl_module, kept)
+            self._begin(trainer, pl_module, record)
         assert self._recording is not None
-        set_random_state(kept["random_state"])
-        self._recording.begin_batch(batch, kept["batch_idx"])
+        set_random_state(record["random_state"])
+        self._recording.begin_batch(batch, record["batch_idx"])
 
     def _begin(
-        self, trainer: Trainer, module: LightningModule, kept: Mapping[str, Any]
+        self, trainer: Trainer, module: LightningModule, record: Mapping[str, Any]
     ) -> None:
         if self._state is not None:
             check_architecture(module, self._state["params"])
             write_state(module, trainer, dict(self._state))
         modules = dict(module.named_modules())
-        for name, attribute, value in kept["counts"]:
+        for name, attribute, value in record["counts"]:
             if name in modules and attribute in vars(modules[name]):
                 vars(modules[name])[attribute] = value
-        set_progress(trainer, kept["step"], kept["epoch"], kept["global_step"])
+        set_progress(trainer, record["step"], record["epoch"], record["global_step"])
         options = Options(len(self._batches) + 1, 1, None, None, None, 1.0, 1)
         layers = choose(module, self._layers)
         self._recording = Recording(trainer, module, layers, options)

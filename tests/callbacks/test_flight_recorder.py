@@ -68,7 +68,8 @@ def recorded(
     """Fits under a recorder."""
     seed_everything(SEED, verbose=False)
     trainer_options = options.pop("trainer", {})
-    recorder = FlightRecorder(dirpath=str(folder), **({"figures": False} | options))
+    arguments: dict[str, Any] = {"figures": False} | options
+    recorder = FlightRecorder(dirpath=str(folder), **arguments)
     trainer = Trainer(
         max_steps=steps, callbacks=[recorder], **(QUIET | trainer_options)
     )
@@ -110,7 +111,7 @@ def by_hand(limit: float, steps: int) -> list[dict[str, float]]:
     rows = []
     for x, y in list(loader())[:steps]:
         output: dict[str, Tensor] = {}
-        hook = model.net[0].register_forward_hook(
+        hook = next(model.net.children()).register_forward_hook(
             lambda _m, _i, out, output=output: output.update(first=out)
         )
         loss = model.training_step([x.double(), y.double()], 0)
@@ -281,7 +282,7 @@ class TestBundles:
 
     def test_the_folder_is_that_of_the_run(self, tmp_path: Path) -> None:
         recorder = FlightRecorder(figures=False)
-        options = QUIET | {"default_root_dir": tmp_path}
+        options: dict[str, Any] = QUIET | {"default_root_dir": tmp_path}
         Trainer(max_steps=5, callbacks=[recorder], **options).fit(BadBatch(), loader())
         (path,) = recorder.bundles
         assert path == tmp_path / "flight_recorder" / "step_000003_nonfinite"
@@ -292,13 +293,14 @@ class TestReplay:
         """A NaN rate is noticed after it has moved the parameters; no copy was kept."""
         fault = FAULTS["rate_nan"]
         recorder = FlightRecorder(dirpath=str(tmp_path), figures=False)
+        options: dict[str, Any] = QUIET | {"enable_checkpointing": True}
         saved = ModelCheckpoint(
             tmp_path / "saved", save_top_k=-1, every_n_train_steps=1
         )
         trainer = Trainer(
             max_epochs=1,
             callbacks=[saved, recorder],
-            **(QUIET | {"enable_checkpointing": True}),
+            **options,
         )
         batches = batches_with(fault, 1)[: FAULTY_STEP + 2]
         with pytest.MonkeyPatch.context() as patch:

@@ -46,8 +46,8 @@ class Breaking(nn.Module):
 
 def breaking_net(call: int = BAD_STEP, *layers: nn.Module) -> nn.Sequential:
     """Returns a `tanh_net` with further layers, and one that breaks."""
-    net = tanh_net()
-    return nn.Sequential(*net[:2], *layers, Breaking(call), *net[2:])
+    first, tanh, *rest = tanh_net()
+    return nn.Sequential(first, tanh, *layers, Breaking(call), *rest)
 
 
 def recorded(
@@ -97,7 +97,7 @@ class TestOptimization:
     @pytest.mark.parametrize(("call", "step"), [(3, 1), (4, 2), (6, 3)])
     def test_accumulation(self, tmp_path: Path, call: int, step: int) -> None:
         """An epoch has five batches, so that its third window has a single one."""
-        options = {"accumulate_grad_batches": 2, "max_steps": 6}
+        options: dict[str, Any] = {"accumulate_grad_batches": 2, "max_steps": 6}
         expect_fault(tmp_path, lambda: Regression(breaking_net(call)), step, **options)
 
     def test_by_hand(self, tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ class TestTrainers:
             recorder = FlightRecorder(
                 dirpath=str(tmp_path / next(iter(options))), figures=False
             )
-            fit(lambda: Regression(breaking_net()), [recorder], **(quiet | options))
+            fit(lambda: Regression(breaking_net()), [recorder], **{**quiet, **options})
             assert len(recorder.bundles) == 1
 
     def test_a_second_fit_begins_anew(self, tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ class TestTrainers:
 
     def test_the_model_can_be_copied_in_the_middle(self, tmp_path: Path) -> None:
         class Copying(Regression):
-            def on_train_batch_end(self, *_: Any) -> None:
+            def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int):
                 self.copied = pickle.loads(pickle.dumps(self.net.state_dict()))
                 copy.deepcopy(self.net)(torch.zeros(2, 4))
 
