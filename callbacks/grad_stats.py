@@ -1,12 +1,20 @@
 """GradStats: distribution of the gradients of activations and parameters."""
 
-import math
+from typing import Any
 
 from ._instrument import Instrument, Number, check_flag
+from ._lightning import LightningModule, Trainer
 from .measure.histogram import Histogram
-from .measure.statistic import HistogramOf, MomentsOf
+from .measure.statistic import HistogramOf
+from .observation.clipping import (
+    ALL_GRADIENTS,
+    STEP_NORM,
+    Clipping,
+    ClippingCount,
+    clipping_of,
+)
 from .probe.measurements import Measurements
-from .probe.request import Quantity, Request, Scope, as_patterns
+from .probe.request import Quantity, Request, as_patterns
 from .report.plots import Curve, DensityPlot, Plot, compact, moment_cells
 from .report.record import distribution_record
 
@@ -25,6 +33,11 @@ class GradStats(Instrument):
     first time. In manual optimization, activation gradients are those that come by in `manual_backward`, and gradients
     that are clipped by hand before the step are clipped ones.
 
+    `grad_norm/clip_active` counts all due steps of the fit, and goes on in a resumed run: 0 at the end of a training
+    means that clipping never worked, which a window over the last steps could not tell. Neither it nor
+    `grad_norm/clipped` is written where the two norms cannot be told apart: in manual optimization, with a compiled
+    optimizer step, and of a step that a gradient scaler skips. A step with NaN or infinities is not counted.
+
     Writes, at each due step, for each layer and parameter:
         - `activation_grad/{layer}`: histogram of the gradient of the loss for the layer's output;
         - `weight_grad/{param}`, `weight/{param}`: histograms of the gradient and of the parameter before the update; a
@@ -33,6 +46,10 @@ class GradStats(Instrument):
         - `activation_grad_mean/...`, `weight_grad_mean/...`, `weight_mean/...`: only with `means=True`;
         - `grad_data_ratio/{param}`: std(gradient) / std(parameter), before the update;
         - `grad_norm/total`: L2 norm of the gradients of all parameters, also those not chosen;
+        - `grad_norm/clipped`: L2 norm of the gradients that the optimizer takes, after `configure_gradient_clipping`,
+          unscaled; equal to `grad_norm/total` where nothing was clipped;
+        - `grad_norm/clip_active`: fraction of the due steps up to now on which clipping changed the norm by more than a
+          millionth, 0 to 1;
         - `nonfinite/{layer or param}`: number of NaN and Inf, from the first time that there are any; the other numbers
           are those of the finite values;
         - `activation_grad_distribution`, `weight_grad_distribution`: pictures, one density curve a layer or parameter.
@@ -67,9 +84,9 @@ class GradStats(Instrument):
         >>> trainer = Trainer(callbacks=[gradients], max_steps=2, enable_checkpointing=False, **quiet)
         >>> trainer.fit(BoringModel())
         >>> sorted(tag for tag in gradients.latest if "activation" not in tag)  # doctest: +NORMALIZE_WHITESPACE
-        ['grad_data_ratio/layer.weight', 'grad_norm/total', 'weight/layer.weight', 'weight_grad/layer.weight',
-         'weight_grad_mean/layer.weight', 'weight_grad_std/layer.weight', 'weight_mean/layer.weight',
-         'weight_std/layer.weight']
+        ['grad_data_ratio/layer.weight', 'grad_norm/clip_active', 'grad_norm/clipped', 'grad_norm/total',
+         'weight/layer.weight', 'weight_grad/layer.weight', 'weight_grad_mean/layer.weight',
+         'weight_grad_std/layer.weight', 'weight_mean/layer.weight', 'weight_std/layer.weight']
     """
 
     def __init__(
@@ -90,7 +107,7 @@ class GradStats(Instrument):
         self._weight_grads = Request(
             Quantity.WEIGHT_GRAD, HistogramOf(), as_patterns(params)
         )
-        self._all_grads = Request(Quantity.WEIGHT_GRAD, MomentsOf(), scope=Scope.ALL)
+        self._clipped = ClippingCount()
 
     @property
     def requests(self) -> list[Request]:
@@ -98,7 +115,8 @@ class GradStats(Instrument):
             self._activation_grads,
             self._weights,
             self._weight_grads,
-            self._all_grads,
+            ALL_GRADIENTS,
+            STEP_NORM,
         ]
 
     def record(self, measurements: Measurements) -> dict[str, Number]:
@@ -119,8 +137,7 @@ class GradStats(Instrument):
             ratio = grad_data_ratio(gradient, weights.get(name))
             if ratio is not None:
                 record[f"grad_data_ratio/{name}"] = ratio
-        norm = self._total_norm(measurements)
-        return record if norm is None else record | {"grad_norm/total": norm}
+        return record | self._norms(measurements.step, clipping_of(measurements))
 
     def logged(self, record: dict[str, Number]) -> dict[str, Number]:
         if self.means:
@@ -151,7 +168,7 @@ class GradStats(Instrument):
         return plots
 
     def what_is_missing(self, measurements: Measurements) -> str | None:
-        if measurements.of(self._all_grads):
+        if measurements.of(ALL_GRADIENTS):
             return None
         missing = (
             "gradient of any parameter"
@@ -160,11 +177,28 @@ class GradStats(Instrument):
         )
         return f"finds no {missing} in step {measurements.step}."
 
-    def _total_norm(self, measurements: Measurements) -> float | None:
-        """Returns the L2 norm of all gradients; None if none of them has a finite value."""
-        moments = measurements.of(self._all_grads).values()
-        norms = [each.norm for each in moments if each.count]
-        return math.hypot(*norms) if norms and all(map(math.isfinite, norms)) else None
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        # Not by `state_dict`: two callbacks with a state and the same arguments are an error.
+        checkpoint[self.state_key] = self._clipped._asdict()
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._clipped = ClippingCount(**checkpoint.get(self.state_key, {}))
+
+    def _norms(self, step: int, clipping: Clipping) -> dict[str, Number]:
+        """Returns the norms of a step, and counts it."""
+        self._clipped = self._clipped.after(step, clipping)
+        norms = {
+            "grad_norm/total": clipping.before,
+            "grad_norm/clipped": clipping.after,
+            "grad_norm/clip_active": None
+            if clipping.is_active is None
+            else self._clipped.fraction,
+        }
+        return {tag: norm for tag, norm in norms.items() if norm is not None}
 
 
 def grad_data_ratio(gradient: Histogram, weight: Histogram | None) -> float | None:

@@ -27,8 +27,11 @@ STAGE_OF_PLOT = {
 }
 """Stage by the first component of a tag, without `_mean` and `_std`."""
 
-DERIVED = ("overview", "health", "grad_data_ratio", "final", "initial")
-"""First components of tags whose values follow from other tags."""
+DERIVED = (
+    *("overview", "health", "grad_data_ratio", "final", "initial"),
+    "grad_norm/clip_active",
+)
+"""Tags, or first components of tags, whose values follow from other tags."""
 
 EVALUATION = ("val", "test", "valid", "validation")
 """First words of tags that are not measured in training steps."""
@@ -114,10 +117,10 @@ def place_of(tag: str) -> tuple[str, str]:
     """
     plot, _, where = tag.partition("/")
     base = plot.removesuffix("_mean").removesuffix("_std")
-    if where and base in STAGE_OF_PLOT:
+    if tag not in DERIVED and where and base in STAGE_OF_PLOT:
         return STAGE_OF_PLOT[base], where
     name = tag.lower()
-    if plot in DERIVED or any(word in name for word in CLOCK):
+    if {plot, tag} & set(DERIVED) or any(word in name for word in CLOCK):
         return "", tag
     is_evaluation = name.replace("/", "_").startswith(EVALUATION)
     return ("loss" if "loss" in name and not is_evaluation else "numbers"), tag

@@ -20,7 +20,7 @@ BACKWARD = (Quantity.ACTIVATION_GRAD, Quantity.WEIGHT_GRAD, Quantity.STEP_GRAD)
 
 DERIVED = (
     *(Quantity.LOSS_TERM, Quantity.ROWS, Quantity.LEFTOVER),
-    *(Quantity.COPIES, Quantity.SCALE, Quantity.PAST_LOSS),
+    *(Quantity.COPIES, Quantity.SCALE, Quantity.PAST_LOSS, Quantity.STEP_NORM),
 )
 """Quantities that are computed of others."""
 

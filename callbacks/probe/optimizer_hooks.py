@@ -1,6 +1,7 @@
-"""Hooks on the steps of a fit's optimizers, for manual optimization: Lightning does not announce all of them."""
+"""Hooks on the steps of a fit's optimizers: Lightning does not announce all of them, nor the end of clipping."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch.optim import Optimizer
@@ -18,15 +19,19 @@ class OptimizerHooks:
         guard: Keeps what the following raise out of the optimizer's step.
         before: Called with an optimizer that is about to step, and whether it has a closure to evaluate first.
         after: Called with an optimizer whose step returned.
+        ready: Called with an optimizer whose gradients are complete and clipped: after its closure was evaluated, or
+            before a step without one.
     """
 
     def __init__(
         self,
         guard: Guard,
-        before: Callable[[Optimizer, bool], None],
-        after: Callable[[Optimizer], None],
+        before: Callable[[Optimizer, bool], None] | None = None,
+        after: Callable[[Optimizer], None] | None = None,
+        ready: Callable[[Optimizer], None] | None = None,
     ) -> None:
-        self.guard, self.before, self.after = guard, before, after
+        self.guard = guard
+        self.before, self.after, self.ready = before, after, ready
         self._handles: list[RemovableHandle] = []
         self._hooked: list[Optimizer] = []
 
@@ -60,11 +65,48 @@ class OptimizerHooks:
 
     def _before(
         self, optimizer: Optimizer, arguments: tuple[Any, ...], keywords: dict[str, Any]
-    ) -> None:
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         has_closure = keywords.get("closure") is not None or any(
             map(callable, arguments)
         )
-        self.guard.safely(self.before, optimizer, has_closure)
+        if self.before is not None:
+            self.guard.safely(self.before, optimizer, has_closure)
+        if self.ready is None:
+            return None
+        ready = partial(self.guard.safely, self.ready, optimizer)
+        if not has_closure:
+            ready()
+            return None
+        watched = partial(followed_by, ready)
+        return tuple(map(watched, arguments)), {
+            name: watched(value) for name, value in keywords.items()
+        }
 
     def _after(self, optimizer: Optimizer, arguments: Any, keywords: Any) -> None:
-        self.guard.safely(self.after, optimizer)
+        if self.after is not None:
+            self.guard.safely(self.after, optimizer)
+
+
+def followed_by(ready: Callable[[], None], argument: Any) -> Any:
+    """Returns an argument of an optimizer's step; of a closure, one that calls `ready` after each evaluation."""
+    if not callable(argument):
+        return argument
+
+    def evaluate(*arguments: Any, **keywords: Any) -> Any:
+        result = argument(*arguments, **keywords)
+        ready()
+        return result
+
+    return evaluate
+
+
+def takes_hooks(optimizer: Optimizer) -> bool:
+    """True of an optimizer of PyTorch's whose step is not compiled: hooks would be compiled along with it."""
+    step: Any = optimizer.step
+    while step is not None:
+        # PyTorch keeps the step of some optimizers, such as LBFGS, out of compiled code by the same attribute.
+        is_disabled = getattr(step, "_torchdynamo_disable", False)
+        if hasattr(step, "_torchdynamo_orig_callable") and not is_disabled:
+            return False
+        step = getattr(step, "__wrapped__", None)
+    return hasattr(optimizer, "register_step_pre_hook")

@@ -10,6 +10,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from ..measure.accumulate import Accumulator
+from ..measure.norms import l2_norms
 from ..measure.placement import copy_to_host, copy_together
 from ..measure.statistic import MomentsOf, SaturationOf
 from .context import FitContext
@@ -41,6 +42,7 @@ class ParameterObserver:
     _versions: list[int] = field(default_factory=list)
     _contents: list[Tensor] | None = None
     _with_gradient: set[str] = field(default_factory=set)
+    _with_step_norm: set[int] = field(default_factory=set)
 
     def read_parameters(self) -> None:
         """Measures parameters before the step, and copies those whose update is wanted."""
@@ -79,6 +81,28 @@ class ParameterObserver:
         self._measure(Quantity.WEIGHT_GRAD, gradients)
         for name, gradient in gradients:
             self._measure_rows(name, gradient)
+
+    def read_step_norm(self, optimizer: Optimizer) -> None:
+        """Measures the norms of the gradients that an optimizer takes: after clipping, in its first step."""
+        if id(optimizer) in self._with_step_norm:
+            return
+        self._with_step_norm.add(id(optimizer))
+        key = Key(Quantity.STEP_NORM, "", MOMENTS)
+        norms = self.accumulator.attempt([key], partial(self._step_norms, optimizer))
+        self.accumulator.add_all([(key, MOMENTS, each) for each in norms or ()], True)
+
+    def _step_norms(self, optimizer: Optimizer) -> list[Tensor]:
+        """Returns the `(k,)` norms of an optimizer's gradients, unscaled, by device."""
+        by_device: dict[torch.device, list[Tensor]] = {}
+        for param in dict(self.steps.params_of(optimizer)).values():
+            shard = None if param.grad is None else self._own_shard(param.grad)
+            if shard is not None:
+                values = shard.coalesce().values() if shard.is_sparse else shard
+                by_device.setdefault(values.device, []).append(values.detach())
+        return [
+            self.context.scale.unscaled_weight_grad(l2_norms(shards), optimizer)
+            for shards in by_device.values()
+        ]
 
     def _measure_rows(self, name: str, gradient: Tensor) -> None:
         keys = self.plan.keys_of_param(Quantity.ROWS, name)
@@ -231,12 +255,17 @@ class ParameterObserver:
         return first
 
     def _own_gradient(self, gradient: Tensor, optimizer: Optimizer) -> Tensor | None:
-        shard = own_part(gradient, self.context.rank)
+        shard = self._own_shard(gradient)
         if shard is None:
             return None
-        # The norm of complex numbers is that of their real and imaginary shards.
-        real = torch.view_as_real(shard.resolve_conj()) if shard.is_complex() else shard
-        return self.context.scale.unscaled_weight_grad(real, optimizer)
+        return self.context.scale.unscaled_weight_grad(shard, optimizer)
+
+    def _own_shard(self, gradient: Tensor) -> Tensor | None:
+        """Returns what this rank measures of a gradient, real and imaginary parts as values of their own."""
+        shard = own_part(gradient, self.context.rank)
+        if shard is None or not shard.is_complex():
+            return shard
+        return torch.view_as_real(shard.resolve_conj())
 
     def _fingerprints(self) -> list[Tensor]:
         params = self.plan.model.params.values()

@@ -176,6 +176,11 @@ class Plan:
         return any(request.quantity is Quantity.LOSS_TERM for request in self.requests)
 
     @cached_property
+    def reads_step_norm(self) -> bool:
+        """True if the norm of the gradients that an optimizer takes is to be measured."""
+        return any(request.quantity is Quantity.STEP_NORM for request in self.requests)
+
+    @cached_property
     def observes_functions(self) -> bool:
         """True if calls of activation functions are observed: not where code is compiled, which would then differ."""
         for_layers = any(request.quantity in OF_LAYERS for request in self.requests)

@@ -19,6 +19,7 @@ class Quantity(Enum):
     ACTIVATION_GRAD = "gradient of the output of {}"
     WEIGHT_GRAD = "gradient of {}"
     STEP_GRAD = "gradient of {} at the optimizer's step"
+    STEP_NORM = "norm of the gradients at the optimizer's step"
     LEARNING_RATE = "learning rate of {}"
     SCALE = "scale of the gradient scaler"
     UPDATE = "update of {}"
@@ -39,7 +40,7 @@ class Quantity(Enum):
 
 OF_LAYERS = (Quantity.INPUT, Quantity.ACTIVATION, Quantity.ACTIVATION_GRAD)
 
-OF_MODEL = (Quantity.LOSS_TERM,)
+OF_MODEL = (Quantity.LOSS_TERM, Quantity.STEP_NORM)
 """Quantities of neither layers nor parameters: all of them are measured."""
 
 

@@ -12,7 +12,7 @@ from ..measure.statistic import MomentsOf
 from .context import FitContext
 from .guard import Guard
 from .layer_observer import LayerObserver
-from .optimizer_hooks import OptimizerHooks
+from .optimizer_hooks import OptimizerHooks, takes_hooks
 from .parameter_observer import ParameterObserver
 from .parameter_steps import ParameterSteps
 from .plan import Plan
@@ -57,9 +57,7 @@ class Step:
         self._parameters = ParameterObserver(
             plan, context, self.accumulator, self.parameter_steps
         )
-        self._optimizers = OptimizerHooks(
-            self.guard, self._before_any_step, self._after_any_step
-        )
+        self._optimizers = self._optimizer_hooks()
 
     @property
     def order(self) -> list[str]:
@@ -71,10 +69,22 @@ class Step:
         if not (self.batches or self.in_batch):
             self._parameters.read_parameters()
         self.in_batch = True
-        if not self.context.automatic:
-            # Where Lightning steps the optimizers, it announces them; hooks would be compiled along with them.
-            self._optimizers.attach(self.context.optimizers())
+        self._attach_to_optimizers()
         self._layers.attach()
+
+    def _optimizer_hooks(self) -> OptimizerHooks:
+        """Returns hooks: where Lightning steps the optimizers, it announces them, and only clipping has to be found."""
+        if self.context.automatic:
+            return OptimizerHooks(self.guard, ready=self._parameters.read_step_norm)
+        return OptimizerHooks(self.guard, self._before_any_step, self._after_any_step)
+
+    def _attach_to_optimizers(self) -> None:
+        optimizers = self.context.optimizers()
+        if not self.context.automatic or (
+            # Of some of the optimizers alone, the norm would not be that of all gradients.
+            self.plan.reads_step_norm and all(map(takes_hooks, optimizers))
+        ):
+            self._optimizers.attach(optimizers)
 
     def before_backward(self, loss: Tensor) -> None:
         """Measures the loss, and takes gradients from here on."""

@@ -32,6 +32,14 @@ DESCRIPTIONS = {
         "L2 norm of all gradients, unscaled and before clipping. **Good:** settles after the first steps. "
         "**Bad:** peaks that go with jumps of the loss."
     ),
+    "grad_norm/clipped": (
+        "L2 norm of the gradients that the optimizer takes, unscaled and after clipping. **Good:** at the limit where "
+        "`total` is above it. **Bad:** equal to `total` above the limit: clipping does not work."
+    ),
+    "grad_norm/clip_active": (
+        "Fraction of the due steps up to now on which clipping changed the norm of the gradients. **Good:** small, or "
+        "as it is meant. **Bad:** 0 to the end where clipping is meant to work; 1 where it is meant for peaks alone."
+    ),
     "update_ratio": (
         "log10( std(update) / std(parameter) ), of the true change. **Good:** near -3, up to -2 for the last layer. "
         "**Bad:** most layers above -1.5: the learning rate is too high; below -4.5: the layer hardly moves."
@@ -57,9 +65,9 @@ DESCRIPTIONS = {
     "weight_grad_distribution": "Curves of the distributions of gradients of parameters, with gradient : weight.",
     "saturation_map": "Examples by units; white is saturated. **Bad:** a white column is a dead unit.",
 }
-"""Markdown by the first part of a tag."""
+"""Markdown by tag, or by the first part of all other tags."""
 
 
 def description_of(tag: str) -> str:
     """Returns what TensorBoard shows beside the chart of a tag; "" of a tag that is not ours."""
-    return DESCRIPTIONS.get(tag.partition("/")[0], "")
+    return DESCRIPTIONS.get(tag) or DESCRIPTIONS.get(tag.partition("/")[0], "")

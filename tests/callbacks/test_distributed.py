@@ -68,6 +68,15 @@ def expect_same(records: Records, expected: Records) -> None:
                     assert sum(measured[tag]) == sum(value), (step, tag)
 
 
+def test_some_steps_are_clipped(alone: Records) -> None:
+    """Otherwise the norm after clipping would prove nothing."""
+    fractions = [
+        record["grad_norm/clip_active"] for record in alone["GradStats"].values()
+    ]
+    assert len(set(fractions)) > 2
+    assert min(fractions) < 1
+
+
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
 def test_numbers_are_those_of_the_whole_batch(
     strategy: str, alone: Records, tmp_path: Path

@@ -203,7 +203,7 @@ def test_a_module_called_twice_is_pooled_by_function() -> None:
 
 def test_in_manual_optimization() -> None:
     record = records_of(lambda: ByHand(OnlyFunctions()), max_steps=2)[1]
-    expected = steps_by_hand(OnlyFunctions, 2)[1]
+    expected = steps_by_hand(OnlyFunctions, 2, automatic=False)[1]
     expect_close(numbers(record), expected, rel=1e-4, absolute=1e-6)
 
 

@@ -15,6 +15,9 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler
 
+CLIP = 0.7
+"""Norm of all gradients that the Trainer lets through, less than that of some steps."""
+
 FIRST_FAULT = 2
 """Step from which on a layer's output cannot be measured on the second rank."""
 
@@ -136,6 +139,7 @@ def main(folder: str, devices: str, strategy: str, variant: str = "") -> None:
         devices=int(devices),
         strategy=chosen,
         max_epochs=2,
+        gradient_clip_val=CLIP,
         use_distributed_sampler=False,
         callbacks=[
             *every_step(ALL, figures=False, layers=layers),

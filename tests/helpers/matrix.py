@@ -70,6 +70,7 @@ MATRIX: dict[str, list[Cell]] = {
             REGIMES + "TestOptimization::test_a_short_last_window_of_accumulation",
         ),
         Cell("clipping by norm and value", UPDATES + "test_is_the_true_change"),
+        Cell("norm after clipping", "callbacks/test_clipping.py"),
         Cell("frozen", GRADIENTS + "TestFrozenParameters"),
         Cell("unused", REGIMES + "TestOptimization::test_a_parameter_without_gradient"),
         Cell("sparse gradients", GRADIENTS + "TestEveryKindOfGradient::test_sparse"),

@@ -114,9 +114,7 @@ def measured_by_hand(
             record[f"grad_data_ratio/{name}"] = (
                 gradients[name].std() / param.std()
             ).item()
-    record["grad_norm/total"] = (
-        torch.cat([gradient.flatten() for gradient in gradients.values()]).norm().item()
-    )
+    record["grad_norm/total"] = norm_of(net.parameters())
     before = {name: param.detach().clone() for name, param in matrices.items()}
     step()
     for name, param in matrices.items():
@@ -135,22 +133,42 @@ def steps_by_hand(
     clip: Callable[[list[nn.Parameter]], Any] = lambda _: None,
     data: DataLoader[Any] | None = None,
     threshold: float = 0.99,
+    automatic: bool = True,
 ) -> list[dict[str, float]]:
-    """Returns the reference numbers of each step of a fit of `Regression(make())`, from the seed of all fits."""
+    """Returns the reference numbers of each step of a fit of `Regression(make())`, from the seed of all fits.
+
+    Those of clipping are there in automatic optimization alone.
+    """
     seed_everything(SEED, verbose=False)
     net = make().double()
     params = [param for param in net.parameters() if param.requires_grad]
     moves = optimizer(params)
 
+    norms: list[tuple[float, float]] = []
+
     def step() -> None:
+        before = norm_of(params)
         clip(params)
+        norms.append((before, norm_of(params)))
         moves.step()
 
     batches = cycle(list(loader() if data is None else data))
-    return [
+    records = [
         measured_by_hand(net, islice(batches, micro_batches), step, threshold)
         for _ in range(steps)
     ]
+    if automatic:
+        for number, record in enumerate(records):
+            active = [before != after for before, after in norms[: number + 1]]
+            record["grad_norm/clipped"] = norms[number][1]
+            record["grad_norm/clip_active"] = sum(active) / len(active)
+    return records
+
+
+def norm_of(params: Iterable[Tensor]) -> float:
+    """Returns the L2 norm of all gradients."""
+    gradients = [param.grad.flatten() for param in params if param.grad is not None]
+    return torch.cat(gradients).double().norm().item()
 
 
 def _of_activations(values: Sequence[Value], slope: float) -> dict[str, float]:

@@ -27,7 +27,7 @@ TAGS: Mapping[Any, set[str]] = {
         for param in PARAMS
     }
     | {f"grad_data_ratio/{param}" for param in PARAMS}
-    | {"grad_norm/total"},
+    | {"grad_norm/total", "grad_norm/clipped", "grad_norm/clip_active"},
     UpdateRatio: {f"update_ratio/{param}" for param in PARAMS},
     SaturationMap: {
         f"{plot}/{layer}" for plot in ("saturation", "dead_units") for layer in LAYERS

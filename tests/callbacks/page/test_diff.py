@@ -297,7 +297,7 @@ class TestSizes:
         tags = differences_of(*[read_run(base, "base")] * 2)
         places = [each.where for each in tags if each.stage == "gradients"]
         layers = ["net.4.weight", "net.3", "net.2.weight", "net.1", "net.0.weight"]
-        assert list(dict.fromkeys(places)) == [*layers, "total"]
+        assert list(dict.fromkeys(places)) == [*layers, "total", "clipped"]
 
 
 def test_output(base: Path, tmp_path: Path) -> None:
