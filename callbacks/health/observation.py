@@ -146,6 +146,7 @@ class Observation:
         normalized_rows: Rows that a BatchNorm normalizes over, by name, where they are fewer than is good.
         gradient_norm: Norm of all gradients, before clipping.
         clip: Largest norm that the Trainer lets through; None without clipping.
+        is_clipped: Whether clipping changed the norm; None if that cannot be told.
         uses_scaler: Whether a gradient scaler is in use.
         was_skipped: Whether it skipped the step.
         nonfinite: Place where NaN or infinities began; None if there are none.
@@ -169,6 +170,7 @@ class Observation:
     normalized_rows: Mapping[str, int] = field(default_factory=dict)
     gradient_norm: float | None = None
     clip: float | None = None
+    is_clipped: bool | None = None
     uses_scaler: bool = False
     was_skipped: bool = False
     nonfinite: Nonfinite | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from .course import Course, median
+from .finding import Severity
 from .parameter_rules import listing
 from .rule import Rule, Violation
 
@@ -188,22 +189,29 @@ def scaler_skips(course: Course, rule: Rule) -> Iterator[Violation]:
         yield Violation("", severity, message, fraction, limit)
 
 
+NOT_CLIPPED = "Call self.clip_gradients in configure_gradient_clipping of the model, or do not override it."
+
+
 def clipping(course: Course, rule: Rule) -> Iterator[Violation]:
-    """Notes clipping that is active at most steps."""
+    """Notes clipping that is active at most steps, and warns where it leaves gradients above its limit as they are."""
     clip = course.latest.clip
-    norms = [
-        each.gradient_norm for each in course.window if each.gradient_norm is not None
-    ]
-    if not clip or len(norms) < 4:
+    steps = [each for each in course.window if each.gradient_norm is not None]
+    if not clip or len(steps) < 4:
         return
-    fraction = sum(norm > clip for norm in norms) / len(norms)
-    if fraction > 0.5:
-        norm = median(norms)
-        message = (
-            f"Gradients are clipped at {fraction:.0%} of the last due steps: "
-            f"their median norm is {norm:.3g}, the limit {clip:.3g}."
-        )
-        yield Violation("", "note", message, norm, clip)
+    above = [each for each in steps if (each.gradient_norm or 0.0) > clip]
+    unclipped = sum(each.is_clipped is False for each in above)
+    norm = median(each.gradient_norm or 0.0 for each in steps)
+    cases: tuple[tuple[int, Severity, str, str], ...] = (
+        (len(above) - unclipped, "note", "are clipped", ""),
+        (unclipped, "warn", "above the limit are not clipped", NOT_CLIPPED),
+    )
+    for count, severity, words, remedy in cases:
+        if count > len(steps) / 2:
+            message = (
+                f"Gradients {words} at {count / len(steps):.0%} of the last due steps: "
+                f"their median norm is {norm:.3g}, the limit {clip:.3g}."
+            )
+            yield Violation("", severity, message, norm, clip, remedy)
 
 
 def frozen(course: Course, rule: Rule) -> Iterator[Violation]:

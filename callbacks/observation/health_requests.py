@@ -5,6 +5,7 @@ from functools import partial
 
 from ..measure.statistic import MomentsOf, SaturationOf
 from ..probe.request import Quantity, Request, Scope, as_patterns
+from .clipping import ALL_GRADIENTS, STEP_NORM
 
 MOMENTS = MomentsOf()
 
@@ -49,7 +50,7 @@ class HealthRequests:
             "blocks": of_blocks(Quantity.ACTIVATION),
             "block_gradients": of_blocks(Quantity.ACTIVATION_GRAD),
             "weights": of_all(Quantity.WEIGHT),
-            "weight_grads": of_all(Quantity.WEIGHT_GRAD),
+            "weight_grads": ALL_GRADIENTS,
             "updates": Request(Quantity.UPDATE, MOMENTS, params),
             "updated": Request(Quantity.UPDATED, MOMENTS, params),
             "rows": Request(Quantity.ROWS, MOMENTS, params),
@@ -79,6 +80,7 @@ class HealthRequests:
         ]
         unsettled = [] if is_settled else [self.weights]
         norms = [] if is_settled and not is_clipped else [self.weight_grads]
+        clipping = [STEP_NORM] if is_clipped else []
         early = [self.rows] if is_early else []
         first = [self.inputs, self.loss_terms] if is_first else []
-        return always + unsettled + norms + early + first
+        return always + unsettled + norms + clipping + early + first

@@ -16,6 +16,7 @@ from ..probe.measurements import Measurements
 from ..probe.request import Quantity
 from ..probe.selection import class_name
 from ..probe.structure import Structure
+from .clipping import clipping_of
 from .health_requests import HealthRequests
 from .observed_layers import layers_of
 from .observed_model import (
@@ -53,7 +54,7 @@ def observe_step(
     """Returns what the rules read of a due step."""
     model = measurements.plan.model
     structure = measurements.structure or Structure()
-    norms = measurements.of(requests.weight_grads).values()
+    clipping = clipping_of(measurements)
     unoptimized, foreign = compare_params(model.params, facts.optimizers)
     place = first_nonfinite(measurements)
     return Observation(
@@ -72,8 +73,9 @@ def observe_step(
         dropped_fractions(model),
         modules_in_eval_mode(model),
         dict(structure.normalized_rows),
-        sum(each.norm**2 for each in norms) ** 0.5 if norms else None,
+        clipping.before,
         facts.clip,
+        clipping.is_active,
         measurements.scaled,
         measurements.was_skipped,
         place,

@@ -511,6 +511,16 @@ class TestParametersThatAreKnownToMove:
         assert asked.steps[-1] == {"WEIGHT_GRAD"}
         assert rules(check)["clipping"] == ("note", "")
 
+    def test_clipping_that_does_nothing_is_found(self) -> None:
+        class Overrides(Regression):
+            def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
+                pass
+
+        check = every_step()
+        fit(lambda: Overrides(healthy().net), [check], gradient_clip_val=0.01)
+        assert rules(check)["clipping"] == ("warn", "")
+        assert check.report.verdict == "warn"
+
     def test_one_that_does_not_move_is(self) -> None:
         def make() -> Regression:
             module = healthy()

@@ -142,6 +142,8 @@ SICK: list[tuple[str, str, dict[str, Any]]] = [
     ("stale_gradients", "fail", {"params": params(leftover=0.1)}),
     ("unequal_ranks", "fail", {"params": params(copies=(1.0, 1.5))}),
     ("clipping", "note", {"gradient_norm": 9.0, "clip": 1.0}),
+    ("clipping", "note", {"gradient_norm": 9.0, "clip": 1.0, "is_clipped": True}),
+    ("clipping", "warn", {"gradient_norm": 9.0, "clip": 1.0, "is_clipped": False}),
     ("frozen", "note", {"params": params(trains=False)}),
 ]
 
@@ -254,6 +256,11 @@ HEALTHY: dict[str, dict[str, Any]] = {
     "policy gradient": {"loss": lambda step: math.sin(step)},
     "two losses by hand": {"loss": flat, "has_single_loss": False},
     "ranks that agree": {"params": params(copies=(1.5, 1.5))},
+    "below the limit of clipping": {
+        "gradient_norm": 0.9,
+        "clip": 1.0,
+        "is_clipped": False,
+    },
     "clipping once in a while": {
         "gradient_norm": lambda step: 9.0 if step == 8 else 0.1,
         "clip": 1.0,
