@@ -21,9 +21,9 @@ from ..measure.activations import (
     function_name,
     is_activation,
 )
+from .autograd_graph import walk
 from .guard import Guard
 from .layer_hooks import is_in_backward
-from .loss_graph import walk
 from .selection import unwrapped
 
 ASKS_FOR_GRADIENT = Tensor.requires_grad.__get__  # type: ignore[attr-defined]

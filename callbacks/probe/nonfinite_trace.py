@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .autograd_graph import MOST_NODES, inputs_of, operation, walk
 from .distributed import own_values
 from .layer_hooks import floating_tensors
-from .loss_graph import MOST_NODES, inputs_of, operation, walk
 
 DELIBERATE = {
     *("masked_fill", "fill", "full", "full_like", "new_full", "where", "scalar_tensor"),

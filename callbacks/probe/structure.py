@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .loss_graph import VIEWS, LossGraph, inputs_of, operation, past
+from .autograd_graph import VIEWS, inputs_of, operation, past
+from .loss_graph import LossGraph
 
 SATURATING = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
 BOUNDED = {
