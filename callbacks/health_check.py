@@ -1,17 +1,15 @@
 """HealthCheck: a verdict on a training, with findings, places and remedies."""
 
-import math
 from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
 from ._fit import Fit
+from ._health_arguments import check_expected_loss, check_ignore, check_on_fail
 from ._instrument import Instrument, Number
 from ._lightning import LightningModule, Trainer
-from ._messages import InstrumentError
-from ._progress_bar import ProgressBarWord
-from .health.catalogue import NAMES
+from ._verdict_display import VerdictDisplay
 from .health.health_report import HealthReport
 from .health.judge import Judge
 from .health.observation import Nonfinite
@@ -37,8 +35,6 @@ NO_STEPS = Violation(
     message=f"No optimizer has stepped in {PATIENT} batches: nothing is trained.",
     remedy="Call optimizer.step() after manual_backward(), or check the condition that it depends on.",
 )
-
-ON_FAIL = ("report", "stop", "raise")
 
 VERDICTS = ("ok", "warn", "fail")
 """Verdicts by the number that loggers get."""
@@ -179,14 +175,15 @@ class HealthCheck(Instrument):
             self._begin_report()
         self._goes_on = False
         super().on_fit_start(trainer, pl_module)
+        if self._fit is not None and self._display is None:
+            self._display = VerdictDisplay(self._fit, lambda: self.report, self.figures)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        bar = trainer.progress_bar_callback
         if self._fit is not None:
             self._watch = NonfiniteWatch(trainer, pl_module)
-        if self._fit is not None and bar is not None:
-            self._bar_word = ProgressBarWord(bar, "health", lambda: self.report.verdict)
+        if self._display is not None:
+            self._display.add_word(trainer.progress_bar_callback)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -241,13 +238,13 @@ class HealthCheck(Instrument):
     ) -> None:
         if self._fit is not None and self.report.verdict != "ok":
             self._finish(trainer)
-        self._remove_word()
+        self._remove_display()
         super().on_exception(trainer, pl_module, exception)
 
     def teardown(
         self, trainer: Trainer, pl_module: LightningModule, stage: str
     ) -> None:
-        self._remove_word()
+        self._remove_display()
         super().teardown(trainer, pl_module, stage)
 
     def _begin_report(self) -> None:
@@ -259,11 +256,10 @@ class HealthCheck(Instrument):
         super()._reset()
         self._watch: NonfiniteWatch | None = None
         self._judged = 0
-        self._was_judged = self._is_finished = self._is_settled = False
+        self._was_judged = self._is_settled = False
         self._misses_steps = False
         self._losses, self._past_losses = MeanLoss(), 0
-        self._bar_word: ProgressBarWord | None = None
-        self._written: HealthReport | None = None
+        self._display: VerdictDisplay | None = None
 
     def _add_past_losses(self, probe: Probe) -> None:
         """Gives the probe the mean loss since the last due step, once a due step."""
@@ -274,25 +270,12 @@ class HealthCheck(Instrument):
 
     def _numbers(self, step: int) -> dict[str, Number]:
         """Returns the numbers of a step, and writes the text page if there is something new on it."""
-        report = self.report
-        if self._fit is not None and self._is_new(report):
-            self._written = report
-            self._write_report(self._fit, step)
+        if self._display is not None:
+            self._display.update(step)
         numbers: dict[str, Number] = {
             f"health/{rule}": float(count) for rule, count in self._judge.counts.items()
         }
-        return numbers | {"health/verdict": float(VERDICTS.index(report.verdict))}
-
-    def _is_new(self, report: HealthReport) -> bool:
-        """True if places or severities are others than on the text page."""
-        if not self.figures or self._written is None:
-            return self.figures
-        written = [
-            (each.rule, each.where, each.severity) for each in self._written.findings
-        ]
-        return written != [
-            (each.rule, each.where, each.severity) for each in report.findings
-        ]
+        return numbers | {"health/verdict": float(VERDICTS.index(self.report.verdict))}
 
     def _end_fit_if_it_fails(self, trainer: Trainer) -> None:
         """Ends the fit where a failure is to end it. Collective: every rank judges the same steps."""
@@ -307,17 +290,14 @@ class HealthCheck(Instrument):
 
     def _finish(self, trainer: Trainer) -> None:
         """Writes the last text page and prints the findings, once a fit."""
-        if self._is_finished or self._fit is None:
+        if self._display is None or not self._display.finish(self.latest_step):
             return
-        self._is_finished = True
-        if self.latest_step is not None and self.figures:
-            self._write_report(self._fit, self.latest_step)
         if trainer.is_global_zero:
             self._print_report()
 
-    def _write_report(self, fit: Fit, step: int) -> None:
-        report = self.report
-        fit.write_text("health", report.to_markdown(), step, report.to_json())
+    def _remove_display(self) -> None:
+        if self._display is not None:
+            self._display.remove_word()
 
     def _note_origin(self, origin: NonfiniteOrigin | None) -> None:
         """Adds the place where NaN or infinities began to the findings, in the step that has them."""
@@ -335,11 +315,6 @@ class HealthCheck(Instrument):
             return
         self._misses_steps = self._was_judged = True
         self._judge.add("unmoved", NO_STEPS, step_of(trainer))
-
-    def _remove_word(self) -> None:
-        if self._bar_word is not None:
-            self._bar_word.remove()
-            self._bar_word = None
 
     def _print_report(self) -> None:
         print_report(self.report)
@@ -366,53 +341,3 @@ def clip_norm(trainer: Trainer | None) -> float | None:
         return None
     by_norm = str(trainer.gradient_clip_algorithm or "norm").endswith("norm")
     return trainer.gradient_clip_val if by_norm else None
-
-
-def check_ignore(ignore: list[str] | None) -> list[str] | None:
-    """Returns the rules that are not judged.
-
-    Raises:
-        InstrumentError: If it is no list of rules, or of "rule:pattern"; lists the rules.
-    """
-    if ignore is None:
-        return None
-    if isinstance(ignore, str) or not all(isinstance(entry, str) for entry in ignore):
-        raise InstrumentError(
-            f"ignore must be None or a list of rules such as ['dead_units'], got {ignore!r}"
-        )
-    for entry in ignore:
-        if entry.partition(":")[0] not in NAMES:
-            raise InstrumentError(
-                f"ignore: there is no rule {entry.partition(':')[0]!r}; rules are: {', '.join(NAMES)}"
-            )
-    return list(ignore)
-
-
-def check_expected_loss(expected_loss: float | None) -> None:
-    """Checks the loss of an untrained model.
-
-    Raises:
-        InstrumentError: If it is no positive number.
-    """
-    if expected_loss is None:
-        return
-    is_number = isinstance(expected_loss, int | float) and not isinstance(
-        expected_loss, bool
-    )
-    if not is_number or not 0 < expected_loss < math.inf:
-        raise InstrumentError(
-            f"expected_loss must be None or a positive number such as 2.3, got {expected_loss!r}"
-        )
-
-
-def check_on_fail(on_fail: str) -> str:
-    """Returns what a failure does.
-
-    Raises:
-        InstrumentError: If it is none of `ON_FAIL`.
-    """
-    if on_fail not in ON_FAIL:
-        raise InstrumentError(
-            f"on_fail must be one of {', '.join(ON_FAIL)}, got {on_fail!r}"
-        )
-    return on_fail

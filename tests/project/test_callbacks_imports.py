@@ -35,7 +35,9 @@ ALLOWED: dict[str, set[str]] = {
     "_messages": {"_lightning"},
     "_fit": {"measure", "probe", "report", *MESSAGES},
     "_progress_bar": set(),
-    "health_check": {*SHARED, "_progress_bar"},
+    "_health_arguments": {"health", "_messages"},
+    "_verdict_display": {"_fit", "_progress_bar", "health"},
+    "health_check": {*SHARED, "_health_arguments", "_verdict_display"},
     "diagnose": {*SHARED, "diagnosis", "health_check"},
     "_instrument": {"_fit", "measure", "probe", "report", *MESSAGES},
 }
