@@ -28,11 +28,11 @@ def drawing_command() -> list[str] | None:
     """
     if os.name != "posix" or not sys.executable or hasattr(sys, "frozen"):
         return None
-    figures = Path(__file__).with_name("figures.py")
+    program = Path(__file__).with_name("drawing_program.py")
     paths = [
         path for path in sys.path if isinstance(path, str) and path
     ]  # "" is the working directory
-    return [sys.executable, "-c", PROGRAM, str(figures), *paths]
+    return [sys.executable, "-c", PROGRAM, str(program), *paths]
 
 
 class DrawingProcess:
@@ -68,7 +68,7 @@ class DrawingProcess:
         """Returns a PNG; for one thread at a time.
 
         Args:
-            figure: Name of a function of `figures`.
+            figure: Name of a function of `figures.draw`.
             arguments: Arguments of that function.
 
         Raises:
@@ -155,6 +155,6 @@ class DrawingProcess:
 
 
 def _draw_here(figure: str, arguments: Mapping[str, Any]) -> bytes:
-    from .figures import draw, png  # matplotlib takes half a second to import
+    from .figures.draw import draw_png  # matplotlib takes half a second to import
 
-    return png(draw(figure, arguments))
+    return draw_png(figure, arguments)

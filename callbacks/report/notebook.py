@@ -18,7 +18,7 @@ def draw_plot(plot: Plot) -> "Figure":
         InstrumentError: If matplotlib is not installed.
     """
     try:
-        from .figures import draw
+        from .figures.draw import draw
     except ImportError as error:
         raise InstrumentError(
             f"a figure needs matplotlib and Pillow, and one is missing ({error}): python -m pip install matplotlib"

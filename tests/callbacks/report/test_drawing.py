@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 
-from callbacks.report import figures
+from callbacks.report import drawing_process
 from callbacks.report.drawing import PictureQueue
 from callbacks.report.drawing_process import DrawingProcess, drawing_command
+from callbacks.report.figures.draw import draw_png
 from callbacks.report.plots import RatioPlot
 
 PLOT = RatioPlot("updates", [0, 1, 2], {"w": [-2.0, None, -3.5]})
 REQUEST = PLOT.figure, PLOT.arguments()
-ROOT = Path(figures.__file__).parents[2]
+ROOT = Path(drawing_process.__file__).parents[2]
 HANGS = "import os, sys\nwhile os.read(int(sys.argv[-1]), 65536): pass"
 """Never answers; ends with the process that asks."""
 
@@ -88,7 +89,7 @@ class TestProcess:
     ) -> None:
         drawer = make()
         assert drawer.pid is None
-        assert drawer.draw(*REQUEST) == figures.png(figures.draw(*REQUEST))
+        assert drawer.draw(*REQUEST) == draw_png(*REQUEST)
         pid = drawer.pid
         drawer.draw(*REQUEST)
         assert drawer.pid == pid  # one for all pictures
@@ -163,7 +164,7 @@ class TestProcess:
         (tmp_path / "matplotlibrc").write_text(
             "text.usetex: True\nfigure.facecolor: black\n"
         )
-        expected = figures.png(figures.draw(*REQUEST))
+        expected = draw_png(*REQUEST)
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
         path: list[Any] = [Path("no string"), "", *sys.path, str(tmp_path)]

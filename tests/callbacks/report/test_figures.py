@@ -21,8 +21,9 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from callbacks.measure.histogram import Histogram
-from callbacks.report import figures
-from callbacks.report.figures import color, draw, png
+from callbacks.report import drawing_program
+from callbacks.report.figures.canvas import color, png
+from callbacks.report.figures.draw import draw
 from callbacks.report.legend import MOST_LINES
 from callbacks.report.plots import (
     Curve,
@@ -467,9 +468,12 @@ def test_no_state_of_pyplot_is_touched() -> None:
 
 def test_nothing_of_the_package_is_needed_to_draw() -> None:
     """The drawing process would take seconds, and the memory of PyTorch, to start."""
-    program = f"import runpy, sys; runpy.run_path({figures.__file__!r}); assert 'torch' not in sys.modules"
+    program = (
+        f"import runpy, sys; runpy.run_path({drawing_program.__file__!r})['load_figures'](); "
+        "assert 'matplotlib' in sys.modules; assert 'torch' not in sys.modules"
+    )
     subprocess.run(
         [sys.executable, "-c", program],
         check=True,
-        cwd=Path(figures.__file__).parents[2],
+        cwd=Path(drawing_program.__file__).parents[2],
     )
