@@ -1,10 +1,7 @@
 """LightningModule of the MLP: steps, metrics, optimizer and learning rate schedule."""
 
 import copy
-import logging
 import math
-import sys
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -12,15 +9,14 @@ import torch.nn.functional as F
 from lightning.pytorch.cli import (
     LRSchedulerCallable,
     OptimizerCallable,
-    ReduceLROnPlateau,
 )
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import MultiStepLR
 
+from makemore_lightning.charts import log_numbers
 from makemore_lightning.errors import InputError
 from makemore_lightning.hparams import mean_saturation, settings_row
 from makemore_lightning.initialization import find_scheme
@@ -28,17 +24,15 @@ from makemore_lightning.logged_steps import is_logged_step
 from makemore_lightning.loop_overhead import LowOverheadModule
 from makemore_lightning.metrics import CharacterMetrics, RunningLoss, mean_loss
 from makemore_lightning.model import MLP, make_activation
+from makemore_lightning.optimization import (
+    as_lightning_takes_it,
+    build_optimizer,
+    drop_schedule,
+    drop_step,
+    warn_if_of_another_length,
+)
 from makemore_lightning.sampling import SampleRequest, sample_names
 from makemore_lightning.vocabulary import Vocabulary
-
-log = logging.getLogger(__name__)
-
-FIRST_CHARTS = {
-    "train/loss_mean": "Loss/train",
-    "train/loss_log10": "Loss/train_log10",
-    "val/loss": "Loss/val",
-}
-"""Charts that TensorBoard shows first, under a second tag: it sorts groups by name, and capitals come first."""
 
 Batch = tuple[Tensor, Tensor]
 """Contexts `(N, block_size)` and targets `(N,)`."""
@@ -242,7 +236,10 @@ class MakemoreModule(LowOverheadModule):
         self._running_loss.to(self.device)
         self._last_step = self.trainer.estimated_stepping_batches
         self._spread_validations()
-        self._warn_if_the_schedule_is_of_another_length()
+        if self._default_schedule is not None and self.trainer.is_global_zero:
+            warn_if_of_another_length(
+                self._default_schedule, self._drop_step(), self.lr_drop
+            )
 
     def _spread_validations(self) -> None:
         if self.validations is None or math.isinf(self._last_step):
@@ -251,20 +248,6 @@ class MakemoreModule(LowOverheadModule):
         batches = self._last_step * self.trainer.accumulate_grad_batches
         self.trainer.check_val_every_n_epoch = None  # across epochs
         self.trainer.val_check_batch = math.ceil(batches / self.validations)
-
-    def _warn_if_the_schedule_is_of_another_length(self) -> None:
-        if self._default_schedule is None or not self.trainer.is_global_zero:
-            return
-        # After a resume, the milestones are those of the checkpoint.
-        milestones = sorted(self._default_schedule.milestones)
-        if milestones != [self._drop_step()]:
-            log.warning(
-                "The checkpoint is of a run of another length: the learning rate drops at step %s, as there, and not "
-                "at %s, after %g of this one.",
-                ", ".join(map(str, milestones)),
-                self._drop_step(),
-                self.lr_drop,
-            )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         contexts, targets = batch
@@ -299,7 +282,7 @@ class MakemoreModule(LowOverheadModule):
         metrics["loss_log10"] = metrics["loss"].log10()
         metrics["loss_mean"] = self._mean_since_last_point(is_last)
         metrics["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self._send("train", metrics, step)
+        log_numbers(self.loggers, "train", metrics, step)
 
     def _mean_since_last_point(self, is_last: bool) -> Tensor:
         mean = self._running_loss.mean()
@@ -307,16 +290,6 @@ class MakemoreModule(LowOverheadModule):
         if not is_last:
             self._running_loss.reset()
         return self.trainer.strategy.reduce(mean, reduce_op="mean")  # type: ignore[return-value]
-
-    def _send(self, prefix: str, metrics: Mapping[str, Any], step: int) -> None:
-        # Not self.log: it has no point at step 0, adds a scalar "epoch" to each, and costs at every step.
-        values = {f"{prefix}/{name}": float(value) for name, value in metrics.items()}
-        first = {
-            tag: values[name] for name, tag in FIRST_CHARTS.items() if name in values
-        }
-        for logger in self.loggers:
-            is_tensorboard = isinstance(logger, TensorBoardLogger)
-            logger.log_metrics(values | first if is_tensorboard else values, step=step)
 
     def on_train_end(self) -> None:
         # At the end, because TensorBoard's HParams table lists only runs with a metric.
@@ -374,7 +347,8 @@ class MakemoreModule(LowOverheadModule):
         )
         if is_fit:
             # The last step before the validation; the sanity check, before the first, is the point at step 0.
-            self._send(split, metrics, max(self.trainer.global_step - 1, 0))
+            step = max(self.trainer.global_step - 1, 0)
+            log_numbers(self.loggers, split, metrics, step)
 
     def predict_step(self, batch: SampleRequest, batch_idx: int) -> list[str]:
         return sample_names(self.network, self.vocabulary, self.block_size, batch)
@@ -382,33 +356,14 @@ class MakemoreModule(LowOverheadModule):
     # Optimization
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        if self._make_optimizer is None:
-            optimizer: Optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
-        else:
-            try:
-                optimizer = self._make_optimizer(self.parameters())
-            except (ValueError, TypeError) as error:
-                raise InputError(f"model.optimizer: {error}") from error
+        optimizer = build_optimizer(self._make_optimizer, self.parameters())
         if self._make_scheduler is None:
-            self._default_schedule = MultiStepLR(
-                optimizer, milestones=[self._drop_step()], gamma=0.1
-            )
-            default: dict[str, Any] = {
-                "scheduler": self._default_schedule,
-                "interval": "step",
-            }
-            return {"optimizer": optimizer, "lr_scheduler": default}  # type: ignore[typeddict-item]
-        scheduler = self._make_scheduler(optimizer)
-        schedule: dict[str, Any] = {
-            "scheduler": scheduler,
-            "interval": self._lr_interval,
-        }
-        if isinstance(scheduler, ReduceLROnPlateau):
-            # Monitors a validation metric, which is not available at every step.
-            schedule.update(monitor=scheduler.monitor, interval="epoch", strict=False)
+            self._default_schedule = drop_schedule(optimizer, self._drop_step())
+            schedule = as_lightning_takes_it(self._default_schedule, "step")
+        else:
+            scheduler = self._make_scheduler(optimizer)
+            schedule = as_lightning_takes_it(scheduler, self._lr_interval)
         return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[typeddict-item]
 
     def _drop_step(self) -> int:
-        # Infinite without max_steps and max_epochs.
-        steps = min(self.trainer.estimated_stepping_batches, sys.maxsize)
-        return max(1, int(steps * self.lr_drop))
+        return drop_step(self.trainer.estimated_stepping_batches, self.lr_drop)

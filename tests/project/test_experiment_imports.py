@@ -9,6 +9,8 @@ ROOT = Path(__file__).parents[2]
 MODULES = sorted(ROOT.glob("makemore_lightning/**/*.py"))
 ALLOWED = {
     "errors": set(),
+    "charts": set(),
+    "optimization": {"errors"},
     "vocabulary": {"errors"},
     "names": {"errors", "vocabulary"},
     "batches": set(),
@@ -20,6 +22,7 @@ ALLOWED = {
     "loop_overhead": set(),
     "datamodule": {"batches", "errors", "names", "vocabulary"},
     "module": {
+        "charts",
         "errors",
         "hparams",
         "initialization",
@@ -27,6 +30,7 @@ ALLOWED = {
         "loop_overhead",
         "metrics",
         "model",
+        "optimization",
         "sampling",
         "vocabulary",
     },
