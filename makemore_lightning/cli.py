@@ -1,9 +1,6 @@
 """Command line of the experiment: LightningCLI with subcommands fit, validate, test, predict and diagnose."""
 
-import logging
-import shlex
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -15,7 +12,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
@@ -26,19 +23,18 @@ from makemore_lightning.diagnose_command import (
     DiagnosingTrainer,
 )
 from makemore_lightning.errors import InputError
-from makemore_lightning.last_checkpoint import LastCheckpoint
+from makemore_lightning.framework_messages import filter_framework_messages
 from makemore_lightning.layer_summary import LayerSummary
 from makemore_lightning.loop_overhead import NullProfiler
 from makemore_lightning.module import MakemoreModule
+from makemore_lightning.next_commands import command_to_go_on, commands_after_fit
 from makemore_lightning.parser import (
     OneLineParser,
     check_config,
     check_seed,
     configs_to_choose_from,
     option_values,
-    shell_command,
     use_own_learning_rate,
-    without_option,
 )
 from makemore_lightning.parser_errors import in_one_line, with_suggestion
 from makemore_lightning.progress import StepProgress
@@ -234,41 +230,16 @@ class MakemoreCLI(DiagnosingCLI):
         try:
             self.trainer.fit(**arguments)
         except SystemExit:
-            path = self._last_checkpoint()
-            if path is not None:
-                options = without_option(self.command_line, "--ckpt_path")
-                resume = shell_command(*options, "--ckpt_path", str(path))
-                print(f"Go on with:\n{resume}", file=sys.stderr)
+            command = command_to_go_on(self.trainer, self.command_line)
+            if command is not None:
+                print(f"Go on with:\n{command}", file=sys.stderr)
             raise
-
-    def _last_checkpoint(self) -> Path | None:
-        for callback in self.trainer.checkpoint_callbacks:
-            if isinstance(callback, LastCheckpoint):
-                path = callback.path(self.trainer)
-                return path if path.is_file() else None
-        return None
 
     def after_fit(self) -> None:
         # No collective operation, such as Trainer.log_dir, after this test.
         if not self.trainer.is_global_zero:
             return
-        loggers = [
-            logger
-            for logger in self.trainer.loggers
-            if isinstance(logger, TensorBoardLogger)
-        ]
-        commands = [
-            *(shell_command("report", str(logger.log_dir)) for logger in loggers),
-            *(
-                shlex.join(["tensorboard", "--logdir", str(logger.save_dir)])
-                for logger in loggers
-            ),
-        ]
-        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
-        checkpoint = best or self._last_checkpoint()
-        if checkpoint:
-            commands.append(shell_command("predict", "--ckpt_path", str(checkpoint)))
-        print("\n".join(commands))
+        print("\n".join(commands_after_fit(self.trainer)))
 
     def instantiated(self, arguments: list[str]) -> "MakemoreCLI":
         """Returns the network and the data of another command line."""
@@ -363,29 +334,3 @@ def main(functions: Mapping[str, Diagnose] | None = None) -> None:
         if getattr(rank_zero_only, "rank", 0) == 0:
             print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
-
-
-SUPPRESSED = (
-    "Tip:",  # advertises other products
-    "was configured so validation will run at the end",  # MakemoreModule.validations
-)
-"""Parts of messages of Lightning that are not printed."""
-
-
-def filter_framework_messages() -> None:
-    """Suppresses messages of the frameworks that require no action by the user."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: not any(text in record.getMessage() for text in SUPPRESSED)
-    )
-    # Metrics are logged at steps, however few an epoch has.
-    warnings.filterwarnings(
-        "ignore", r"The number of training batches .* is smaller than the logging"
-    )
-    # lightning 2.6 calls a function that torch 2.13 deprecates.
-    warnings.filterwarnings(
-        "ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning
-    )
-    # Evaluation runs without the callbacks of the training, on purpose.
-    warnings.filterwarnings(
-        "ignore", r".*callbacks used to create the checkpoint need to be provided"
-    )
