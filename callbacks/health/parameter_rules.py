@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import cache
 
+from .._healthy import UPDATE_RATIOS
 from .course import Course, median
 from .finding import Severity
 from .observation import Parameter
@@ -65,7 +66,7 @@ def update_high(course: Course, rule: Rule) -> Iterator[Violation]:
         severity, limit = judged
         message = (
             f"An update moves the weights by 10^{middle:.1f} of their size (median over parameters); "
-            f"healthy are 10^-3.5 to 10^-2."
+            f"healthy are 10^{UPDATE_RATIOS.low:g} to 10^{UPDATE_RATIOS.high:g}."
         )
         yield Violation("", severity, message, middle, limit)
 
@@ -95,7 +96,9 @@ def update_low(course: Course, rule: Rule) -> Iterator[Violation]:
         yield Violation(name, "warn", message, ratio, limit)
 
 
-RAISE_RATE = "Raise the learning rate: 10^-3 is a good update ratio."
+RAISE_RATE = (
+    f"Raise the learning rate: 10^{UPDATE_RATIOS.usual:g} is a good update ratio."
+)
 
 
 def uneven_learning(course: Course, rule: Rule) -> Iterator[Violation]:

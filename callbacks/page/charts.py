@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
+from .._healthy import UPDATE_RATIOS
 from ..probe.selection import evenly_spread
 from .losses import losses_of
 from .run import Distribution, Run
@@ -27,9 +28,6 @@ FEW_LINES = 4
 
 CELLS, TAIL = 24, 0.002
 """Cells of a density, and the fraction of the values at each end that it leaves out."""
-
-BAND = (-3.5, -2.0)
-"""Healthy update ratios."""
 
 
 def loss_chart(runs: Sequence[Run]) -> str:
@@ -60,8 +58,9 @@ def update_chart(run: Run) -> str:
 
     def draw(axes: Sequence[Axes]) -> None:
         (plot,) = axes
-        plot.axhspan(*BAND, color="#2a9d6f", alpha=0.15, lw=0)
-        plot.axhline(-3, color=INK, lw=0.8, ls="--")
+        low, usual, high = UPDATE_RATIOS
+        plot.axhspan(low, high, color="#2a9d6f", alpha=0.15, lw=0)
+        plot.axhline(usual, color=INK, lw=0.8, ls="--")
         for number, (name, series) in enumerate(lines.items()):
             plot.plot(*series, color=shade(number, len(lines)), label=name)
         plot.set_xscale("symlog", linthresh=10)

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from .._healthy import UPDATE_RATIOS
 from .charts import (
     distribution_chart,
     distributions_of,
@@ -87,7 +88,11 @@ def figures_of(run: Run, prefix: str) -> Iterator[PageFigure]:
         if distributions_of(run, plot):
             yield PageFigure(title, text, unique_ids(draw(), f"{prefix}-{name}"))
     if run.of_plot("update_ratio"):
-        text = "log10 of the size of updates beside that of the weights; the band from -3.5 to -2 is healthy."
+        low, _, high = UPDATE_RATIOS
+        text = (
+            "log10 of the size of updates beside that of the weights; "
+            f"the band from {low:g} to {high:g} is healthy."
+        )
         svg = unique_ids(update_chart(run), f"{prefix}-updates")
         yield PageFigure("Update ratios", text, svg)
     yield from saturation_maps(run)

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from statistics import median
 from typing import NamedTuple
 
+from .._healthy import UPDATE_RATIOS, Band
+
 
 class OverviewChart(NamedTuple):
     """Chart that shows one number of all layers or parameters.
@@ -17,7 +19,7 @@ class OverviewChart(NamedTuple):
 
     plot: str
     title: str
-    healthy: tuple[float, float, float] | None = None
+    healthy: Band | None = None
 
 
 CHARTS = (
@@ -26,7 +28,7 @@ CHARTS = (
     OverviewChart(
         "update_ratio",
         "log10 update : weight, and the healthy band",
-        (-3.5, -3.0, -2.0),
+        UPDATE_RATIOS,
     ),
     OverviewChart("saturation", "saturated fraction over layers"),
     OverviewChart("dead_units", "fraction of dead units over layers"),

@@ -20,19 +20,22 @@ FOLDERS = (
     "trial",
 )
 MESSAGES = {"_messages", "_lightning"}
+VALUES = {"_healthy"}
+"""Files that import nothing, and that every folder may share."""
 SHARED = {"_instrument", "_fit", *MESSAGES, *FOLDERS}
 
 ALLOWED: dict[str, set[str]] = {
-    "health": set(),
+    "health": VALUES,
     "measure": set(),
     "observation": {"health", "measure", "probe"},
-    "page": {"health", "probe", *MESSAGES},
+    "page": {"health", "probe", *MESSAGES, *VALUES},
     "probe": {"measure", *MESSAGES},
     "recorder": {"health", "measure", "probe", *MESSAGES},
-    "report": {"measure", *MESSAGES},
+    "report": {"measure", *MESSAGES, *VALUES},
     "trial": {"_instrument", "measure", "probe", "report", *MESSAGES},
     "_lightning": set(),
     "_messages": {"_lightning"},
+    "_healthy": set(),
     "_fit": {"measure", "probe", "report", *MESSAGES},
     "_progress_bar": set(),
     "_health_arguments": {"health", "_messages"},
@@ -65,6 +68,7 @@ PACKAGES: dict[str, set[str]] = {
     "trial": {"torch", "rich"},
     "_lightning": {"lightning"},
     "_messages": set(),
+    "_healthy": set(),
     "_fit": {"torch"},
     "_instrument": {"torch"},
 }
