@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fits import ALL, Regression, every_step, fit, tanh_net
+from made_up_trainings import SICK
 
 from callbacks.health.catalogue import NAMES, RULES
 
@@ -74,14 +75,20 @@ def test_names_the_version() -> None:
     assert f"## {version[1]}\n" in (ROOT / "CHANGELOG.md").read_text()
 
 
+RULE_ROWS = re.findall(
+    r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \|$", section("The rules"), re.MULTILINE
+)
+"""Name, what is judged, limits and remedy of each rule."""
+
+
+def severities_in(words: str) -> set[str]:
+    """Returns the severities that a text names; a "warning" is warn."""
+    return set(re.findall(r"\b(note|warn|fail)(?:ing)?\b", words))
+
+
 def test_lists_every_rule_with_its_limits() -> None:
-    rows = re.findall(
-        r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \|$",
-        section("The rules"),
-        re.MULTILINE,
-    )
-    assert [name for name, *_ in rows] == list(NAMES)
-    for rule, (_, measures, limits, remedy) in zip(RULES, rows, strict=True):
+    assert [name for name, *_ in RULE_ROWS] == list(NAMES)
+    for rule, (_, measures, limits, remedy) in zip(RULES, RULE_ROWS, strict=True):
         assert measures == rule.measures
         assert remedy == rule.remedy
         numbers = {
@@ -93,3 +100,22 @@ def test_lists_every_rule_with_its_limits() -> None:
         assert numbers <= set(re.findall(r"-?[\d.]+", limits.replace("+", ""))) | {
             "10000"
         }
+
+
+@pytest.mark.parametrize(
+    ("name", "limits"), [(row[0], row[2]) for row in RULE_ROWS], ids=list(NAMES)
+)
+def test_severities_are_those_that_a_rule_gives(name: str, limits: str) -> None:
+    """Tests of the rules hold `SICK` to what each rule finds, and to all that its code names."""
+    sick = [each for each in SICK if each.rule == name]
+    assert severities_in(limits) == {each.severity for each in sick}
+    facts: dict[str, set[str]] = {}
+    for clause in limits.split("; "):
+        if not re.search(r"[<>]", clause):
+            case, _, severity = clause.rpartition(": ")
+            is_word = severity in ("note", "warn", "fail")
+            facts[case if is_word else clause] = severities_in(severity)
+    # Each fact without a number has the severity that the README says, and no other training has a case of its own.
+    for case, severities in facts.items():
+        assert {each.severity for each in sick if each.case == case} == severities
+    assert {each.case for each in sick} - {""} <= facts.keys()

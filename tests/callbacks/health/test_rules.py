@@ -1,6 +1,8 @@
 """Tests of the rules: each has trainings that it must find and others that it must leave alone."""
 
+import inspect
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -15,155 +17,51 @@ from made_up_steps import (
     training,
     weight,
 )
+from made_up_trainings import (
+    DEAD,
+    SICK,
+    Sick,
+    all_params,
+    entropy,
+    flat,
+    params,
+    rates,
+    still,
+)
 
 from callbacks.health.catalogue import NAMES, RULES
-from callbacks.health.observation import Input, LossFunction, Nonfinite
-
-DEAD = {4: np.ones(4, dtype=bool)}
-HALF_DEAD = {4: np.array([True, True, True, False])}
+from callbacks.health.observation import Input, LossFunction
+from callbacks.health.rule import Rule
 
 
-def params(**changes: Any) -> Any:
-    """Returns three weights, one of them changed."""
-    return lambda step: {
-        "a.weight": weight(step),
-        "b.weight": weight(step),
-        "c.weight": weight(step, **changes),
-    }
+@pytest.mark.parametrize("sick", SICK, ids=lambda sick: f"{sick.rule}-{sick.severity}")
+def test_a_rule_finds_what_is_sick(sick: Sick) -> None:
+    broken = rules_broken(training(sick.steps, **sick.changes))
+    assert broken.get(sick.rule) == sick.severity
 
 
-def all_params(**changes: Any) -> Any:
-    return lambda step: {
-        name: weight(step, **changes) for name in ("a.weight", "b.weight")
-    }
-
-
-def still(**changes: Any) -> Any:
-    """Returns weights of which one does not move."""
-    values = {"fingerprint": (1.0, 1.0), "moved": False, "update_ratio": None}
-    return params(**(values | changes))
-
-
-def entropy(
-    value: float = 2.3, classes: int = 10, **changes: Any
-) -> tuple[LossFunction]:
-    return (LossFunction("cross_entropy", classes, value=value, **changes),)
-
-
-def rising(step: int) -> float:
-    return 2.3 + step / 50
-
-
-def flat(step: int) -> float:
-    return 2.3 + 0.01 * math.sin(step)
-
-
-def saturated_late(step: int) -> Any:
-    return {"act": tanh(saturated=0.1 if step < 100 else 0.9)}
-
-
-def halved(step: int) -> float:
-    return 2.3 if step == 0 else 1.1
-
-
-def down_to_chance(step: int) -> float:
-    return 3.3 if step == 0 else 2.29
-
-
-def rates(rate: Any, ratio: Any) -> Any:
-    """Returns weights with a learning rate and an update ratio that depend on the step."""
-    return lambda step: {
-        name: weight(step, rate=rate(step), update_ratio=ratio(step)) for name in "abc"
-    }
-
-
-SICK: list[tuple[str, str, dict[str, Any]]] = [
-    ("initial_loss", "fail", {"losses": entropy(27.0)}),
-    ("initial_loss", "warn", {"losses": entropy(4.0)}),
-    ("initial_loss", "fail", {"losses": entropy(3.0, classes=2)}),
-    ("saturation", "fail", {"layers": {"act": tanh(saturated=0.7)}}),
-    ("saturation", "warn", {"layers": {"act": tanh(saturated=0.4)}}),
-    ("saturation", "warn", {"layers": saturated_late}),
-    ("saturation", "fail", {"layers": {"act": tanh(kind="Sigmoid", saturated=0.9)}}),
-    ("dead_units", "fail", {"layers": {"act": relu(dead=DEAD)}}),
-    ("dead_units", "warn", {"layers": {"act": tanh(dead=HALF_DEAD)}}),
-    ("dead_units", "warn", {"layers": {"act": relu(saturated=0.95)}}),
-    ("activation_scale", "warn", {"layers": layers(4, 1 / 30)}),
-    ("activation_scale", "fail", {"layers": layers(4, 3000)}),
-    ("activation_scale", "warn", {"layers": layers(6, 1.5**5)}),
-    ("activation_scale", "fail", {"layers": {"act": relu(std=300.0)}}),
-    ("activation_scale", "warn", {"layers": {"act": relu(std=30.0)}}),
-    ("activation_scale", "warn", {"params": params(kind="Embedding", std=30.0)}),
-    ("gradient_scale", "warn", {"layers": layers(4, 30)}),
-    ("gradient_scale", "warn", {"layers": layers(4, 50, is_in_block=True)}),
-    ("gradient_scale", "fail", {"layers": layers(4, 1 / 300)}),
-    ("update_high", "fail", {"params": all_params(update_ratio=-0.5), "loss": flat}),
-    ("update_high", "warn", {"params": all_params(update_ratio=-0.5), "loss": halved}),
-    (
-        "update_high",
-        "warn",
-        {"params": rates(lambda step: 0.1, lambda step: -0.9 if step < 64 else -3)},
-    ),
-    ("update_high", "warn", {"params": all_params(update_ratio=-1.2)}),
-    ("update_low", "warn", {"params": all_params(update_ratio=-5.5)}),
-    ("update_low", "warn", {"params": params(update_ratio=-4.6)}),
-    ("uneven_learning", "warn", {"params": params(update_ratio=-6.0)}),
-    ("unmoved", "fail", {"params": still(has_gradient=False)}),
-    ("unmoved", "fail", {"params": still(has_zero_gradient=True)}),
-    ("unmoved", "fail", {"params": still()}),
-    ("unmoved", "fail", {"params": still(is_coarse=True)}),
-    ("unmoved", "fail", {"params": still(rate=0.0)}),
-    ("unmoved", "fail", {"params": all_params(has_zero_gradient=True)}),
-    ("dropout", "warn", {"dropped": {"drop": 0.98}}),
-    ("nonfinite", "fail", {"nonfinite": Nonfinite("act", "NaN in act.")}),
-    ("symmetry", "warn", {"params": params(equal_rows=1.0)}),
-    ("batchnorm", "warn", {"in_eval_mode": {"norm": "BatchNorm1d"}}),
-    ("batchnorm", "fail", {"normalized_rows": {"norm": 2}}),
-    ("batchnorm", "warn", {"normalized_rows": {"norm": 3}}),
-    ("eval_mode", "warn", {"in_eval_mode": {"drop": "Dropout"}}),
-    ("input_scale", "warn", {"inputs": {"a": Input(120.0, 70.0)}}),
-    ("input_scale", "warn", {"inputs": {"a": Input(0.0, 0.001)}}),
-    ("input_scale", "warn", {"inputs": {"a": Input(0.0, 36.0)}}),
-    ("input_scale", "fail", {"inputs": {"a": Input(0.5, 0.0)}}),
-    ("low_precision", "warn", {"params": params(is_coarse=True)}),
-    ("loss_diverges", "fail", {"loss": rising}),
-    ("loss_diverges", "fail", {"loss": lambda step: -2.35}),
-    ("loss_stalls", "warn", {"loss": flat}),
-    ("loss_stalls", "warn", {"loss": down_to_chance, "losses": entropy(3.3)}),
-    ("loss_input", "warn", {"losses": entropy(activation="softmax")}),
-    ("loss_input", "fail", {"losses": entropy(is_normalized=False, mass=(3.0, 9.0))}),
-    ("loss_input", "warn", {"losses": (LossFunction("mse_loss", is_broadcast=True),)}),
-    ("output_activation", "warn", {"losses": entropy(activation="ReLU")}),
-    ("linear_stack", "warn", {"stacked": (("a.weight", "b.weight"),)}),
-    ("bias_before_norm", "note", {"biases_before_norms": ("a.bias",)}),
-    ("optimizer_params", "fail", {"unoptimized": ("a.weight",)}),
-    ("optimizer_params", "warn", {"foreign": 2}),
-    ("optimizer_params", "warn", {"unregistered": ((4, 4), (4,))}),
-    ("stale_gradients", "fail", {"params": params(leftover=0.1)}),
-    ("unequal_ranks", "fail", {"params": params(copies=(1.0, 1.5))}),
-    ("clipping", "note", {"gradient_norm": 9.0, "clip": 1.0}),
-    ("clipping", "note", {"gradient_norm": 9.0, "clip": 1.0, "is_clipped": True}),
-    ("clipping", "warn", {"gradient_norm": 9.0, "clip": 1.0, "is_clipped": False}),
-    ("frozen", "note", {"params": params(trains=False)}),
-]
-
-
-@pytest.mark.parametrize(("rule", "severity", "changes"), SICK)
-def test_a_rule_finds_what_is_sick(
-    rule: str, severity: str, changes: dict[str, Any]
-) -> None:
-    assert rules_broken(training(**changes)).get(rule) == severity
-
-
-def test_a_scaler_that_skips_every_tenth_step_is_found() -> None:
-    observations = training(
-        range(0, 4000, 100), uses_scaler=True, was_skipped=lambda step: step % 1000 == 0
-    )
-    assert rules_broken(observations) == {"scaler_skips": "warn"}
+def test_a_scaler_that_skips_every_tenth_step_breaks_no_other_rule() -> None:
+    (sick,) = [each for each in SICK if each.rule == "scaler_skips"]
+    broken = rules_broken(training(sick.steps, **sick.changes))
+    assert broken == {"scaler_skips": "warn"}
 
 
 def test_every_rule_has_a_sick_training() -> None:
-    assert {rule for rule, *_ in SICK} | {"scaler_skips"} == set(NAMES)
+    assert {sick.rule for sick in SICK} == set(NAMES)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_every_severity_of_a_rule_has_a_sick_training(rule: Rule) -> None:
+    """Severities that its limits and its code name."""
+    named = {
+        severity
+        for limits in rule.limits.values()
+        for severity in ("warn", "fail")
+        if getattr(limits, severity) is not None
+    }
+    named |= set(re.findall(r'"(note|warn|fail)"', inspect.getsource(rule.find)))
+    assert named
+    assert named == {sick.severity for sick in SICK if sick.rule == rule.name}
 
 
 HEALTHY: dict[str, dict[str, Any]] = {
