@@ -6,6 +6,7 @@ from weakref import WeakKeyDictionary, ref
 
 from ._lightning import LightningModule, Trainer
 from ._messages import warn
+from ._overview import Overview, Source
 from .probe.length import last_step, step_of
 from .probe.measurements import Measurements
 from .probe.probe import Probe
@@ -20,11 +21,23 @@ FITS: WeakKeyDictionary[Trainer, "Fit"] = WeakKeyDictionary()
 """The fit that each Trainer is in: its instruments share one."""
 
 
-class Subscriber(Protocol):
+class Drawn(Protocol):
+    """Source of pictures: an instrument, or the overview of all."""
+
+    @property
+    def figures(self) -> bool:
+        """Whether it draws any."""
+        ...
+
+    def plots(self, measurements: Measurements) -> dict[str, Plot]:
+        """Returns what is drawn of a step."""
+        ...
+
+
+class Subscriber(Source, Drawn, Protocol):
     """An instrument, as a fit needs it."""
 
     schedule: Schedule
-    figures: bool
 
     @property
     def requests(self) -> Sequence[Request]:
@@ -33,10 +46,6 @@ class Subscriber(Protocol):
 
     def observe(self, measurements: Measurements) -> Record:
         """Returns what is written to loggers of a step."""
-        ...
-
-    def plots(self, measurements: Measurements) -> dict[str, Plot]:
-        """Returns what is drawn of a step."""
         ...
 
 
@@ -56,9 +65,10 @@ class Fit:
         self.probe = Probe(trainer, module)
         self._is_writer = trainer.is_global_zero
         self._reporter = Reporter(trainer.loggers if self._is_writer else [])
-        self._undrawn: dict[Subscriber, tuple[int, Callable[[], dict[str, Plot]]]] = {}
+        self._overview = Overview(self.instruments)
+        self._undrawn: dict[Drawn, tuple[int, Callable[[], dict[str, Plot]]]] = {}
         self._pictures = select_pictures()
-        self._silent: set[Subscriber] = set()
+        self._silent: set[Drawn] = set()
         self._last_step: int | None = None
         self._told_of_nonfinite = False
 
@@ -122,8 +132,8 @@ class Fit:
     def end_training(self) -> None:
         """Publishes what is left, with a picture of the last step, and waits for pictures."""
         self.observe(self.probe.end_training)
-        for instrument, (step, plots) in self._undrawn.items():
-            self._draw(instrument, step, plots)
+        for source, (step, plots) in list(self._undrawn.items()):
+            self._draw(source, step, plots)
         self._undrawn.clear()
         self._reporter.finish()
 
@@ -160,36 +170,36 @@ class Fit:
             if record is not None:
                 records.append(record)
                 self._schedule_plots(instrument, measurements)
+        if records and self._overview not in self._silent:
+            self._schedule_plots(self._overview, measurements)
         self._reporter.write(records, measurements.step)
         if not self.probe.context.automatic and (trainer := self.trainer()) is not None:
             # How many optimizer steps a batch takes shows only now.
             self._estimate_last_step(batches=step_of(trainer) + 1)
 
-    def _schedule_plots(
-        self, instrument: Subscriber, measurements: Measurements
-    ) -> None:
+    def _schedule_plots(self, source: Drawn, measurements: Measurements) -> None:
         """Draws the plots that are due; keeps the others for the end of training."""
-        if not (instrument.figures and self._reporter.takes_pictures):
+        if not (source.figures and self._reporter.takes_pictures):
             return
 
         def plots() -> dict[str, Plot]:
-            return instrument.plots(measurements)
+            return source.plots(measurements)
 
-        self._undrawn[instrument] = measurements.step, plots
-        if self._pictures.takes(instrument, measurements.step):
-            del self._undrawn[instrument]
-            self._draw(instrument, measurements.step, plots)
+        self._undrawn[source] = measurements.step, plots
+        if self._pictures.takes(source, measurements.step):
+            del self._undrawn[source]
+            self._draw(source, measurements.step, plots)
 
     def _draw(
-        self, instrument: Subscriber, step: int, plots: Callable[[], dict[str, Plot]]
+        self, source: Drawn, step: int, plots: Callable[[], dict[str, Plot]]
     ) -> None:
-        drawn = self._attempt(instrument, step, plots)
+        drawn = self._attempt(source, step, plots)
         if drawn is not None:
             self._reporter.draw(drawn, step)
 
     def _attempt(
         self,
-        instrument: Subscriber,
+        source: Drawn,
         step: int,
         function: Callable[..., Any],
         *arguments: Any,
@@ -198,11 +208,11 @@ class Fit:
         try:
             return function(*arguments)
         except Exception as error:
-            self._silent.add(instrument)
-            self._undrawn.pop(instrument, None)
+            self._silent.add(source)
+            self._undrawn.pop(source, None)
             cause = f"{type(error).__name__}: {error}"
             warn(
-                f"{type(instrument).__name__} failed in step {step} and is off until the next fit. {cause}"
+                f"{type(source).__name__} failed in step {step} and is off until the next fit. {cause}"
             )
             return None
 

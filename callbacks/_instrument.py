@@ -97,6 +97,11 @@ class Instrument(Callback):
         self.history.add(measurements.step, record)
         return self.logged(record)
 
+    @property
+    def summary(self) -> str:
+        """One sentence on the training, which the overview shows; "" of an instrument that judges nothing."""
+        return ""
+
     def figure(self, tag: str) -> "Figure":
         """Draws what a tag shows, for a notebook or a script.
 

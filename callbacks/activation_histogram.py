@@ -5,7 +5,8 @@ from .measure.saturation import Saturation
 from .measure.statistic import HistogramOf, SaturationOf
 from .probe.measurements import Measurements
 from .probe.request import Quantity, Request, Scope, as_patterns
-from .report.plots import Curve, DensityPlot, Plot, moment_cells, percent
+from .report.number_text import percent
+from .report.plots import Curve, DensityPlot, Plot, moment_cells
 from .report.record import distribution_record
 
 

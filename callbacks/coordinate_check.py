@@ -10,7 +10,8 @@ from torch import nn
 
 from ._messages import InstrumentError
 from .report.notebook import draw_plot
-from .report.plots import WidthPlot, compact
+from .report.number_text import compact
+from .report.plots import WidthPlot
 from .trial.coordinates import Coordinates, FixedBatch
 from .trial.text_table import colored, paragraph, terminal_width, text_table
 from .trial.trial import run_trial

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .health.finding import Finding
 from .health.health_report import HealthReport, Verdict
 from .health.markdown import table_of
-from .report.plots import compact, percent
+from .report.number_text import compact, percent
 from .trial.layer_row import LayerRow, finite_or_none
 from .trial.text_table import colored, paragraph, terminal_width, text_table
 

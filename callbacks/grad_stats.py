@@ -15,7 +15,8 @@ from .observation.clipping import (
 )
 from .probe.measurements import Measurements
 from .probe.request import Quantity, Request, as_patterns
-from .report.plots import Curve, DensityPlot, Plot, compact, moment_cells
+from .report.number_text import compact
+from .report.plots import Curve, DensityPlot, Plot, moment_cells
 from .report.record import distribution_record
 
 MEANS = ("activation_grad_mean/", "weight_grad_mean/", "weight_mean/")

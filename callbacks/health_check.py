@@ -129,6 +129,11 @@ class HealthCheck(Instrument):
         return self._judge.report
 
     @property
+    def summary(self) -> str:
+        """One sentence with the verdict up to now."""
+        return self.report.summary
+
+    @property
     def requests(self) -> list[Request]:
         return self._requests.due(
             not self._judged,

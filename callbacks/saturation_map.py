@@ -9,7 +9,8 @@ from .measure.statistic import SaturationOf
 from .probe.measurements import Measurements
 from .probe.request import Quantity, Request, Scope, as_patterns
 from .report.legend import drop_shared
-from .report.plots import MapPlot, Plot, percent
+from .report.number_text import percent
+from .report.plots import MapPlot, Plot
 
 MOST_MAPS = 8
 """Maps that are drawn of a step at most: the most saturated layers; of ReLU, those with the most dead units."""

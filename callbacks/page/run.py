@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from .._card import lines_of
+
 
 class Series(NamedTuple):
     """Numbers of one tag over steps, in ascending order of the steps."""
@@ -74,9 +76,5 @@ class Run:
 
     def of_plot(self, plot: str) -> dict[str, Series]:
         """Returns the numbers of a plot by layer or parameter: of "saturation" those of `saturation/{layer}`."""
-        start = f"{plot}/"
-        return {
-            tag.removeprefix(start): series
-            for tag, series in self.numbers.items()
-            if tag.startswith(start)
-        }
+        lines = lines_of(self.numbers, plot)
+        return {name: Series(*line) for name, line in lines.items()}

@@ -60,6 +60,11 @@ DESCRIPTIONS = {
     "overview": (
         "Lowest, median and highest number over all layers or parameters; the Custom Scalars page draws them as bands."
     ),
+    "Overview": (
+        "The whole model: every layer (the first on top) at every observed step, and the scale of layers over depth, "
+        "dotted at the first step; with the verdict of HealthCheck. **Good:** colors that stay alike from top to "
+        "bottom. **Bad:** colors that change from layer to layer; yellow in `saturated`."
+    ),
     "activation_distribution": "Curves of the distributions of activations, one a layer. **Good:** alike.",
     "activation_grad_distribution": "Curves of the distributions of gradients of activations. **Good:** alike.",
     "weight_grad_distribution": "Curves of the distributions of gradients of parameters, with gradient : weight.",

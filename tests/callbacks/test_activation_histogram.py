@@ -19,7 +19,8 @@ from reference import steps_by_hand
 from torch import Tensor, nn
 
 from callbacks import ActivationHistogram
-from callbacks.report.plots import DensityPlot, percent
+from callbacks.report.number_text import percent
+from callbacks.report.plots import DensityPlot
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"

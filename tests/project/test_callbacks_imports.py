@@ -20,12 +20,12 @@ FOLDERS = (
     "trial",
 )
 MESSAGES = {"_messages", "_lightning"}
-VALUES = {"_healthy"}
-"""Files that import nothing, and that every folder may share."""
+VALUES = {"_healthy", "_card"}
+"""Files that import nothing of callbacks, for folders that may not import each other."""
 SHARED = {"_instrument", "_fit", *MESSAGES, *FOLDERS}
 
 ALLOWED: dict[str, set[str]] = {
-    "health": VALUES,
+    "health": {"_healthy"},
     "measure": set(),
     "observation": {"health", "measure", "probe"},
     "page": {"health", "probe", *MESSAGES, *VALUES},
@@ -36,7 +36,9 @@ ALLOWED: dict[str, set[str]] = {
     "_lightning": set(),
     "_messages": {"_lightning"},
     "_healthy": set(),
-    "_fit": {"measure", "probe", "report", *MESSAGES},
+    "_card": set(),
+    "_fit": {"_overview", "measure", "probe", "report", *MESSAGES},
+    "_overview": {"probe", "report"},
     "_progress_bar": set(),
     "_health_arguments": {"health", "_messages"},
     "_verdict_display": {"_fit", "_progress_bar", "health"},
@@ -69,6 +71,8 @@ PACKAGES: dict[str, set[str]] = {
     "_lightning": {"lightning"},
     "_messages": set(),
     "_healthy": set(),
+    "_card": {"numpy"},
+    "_overview": set(),
     "_fit": {"torch"},
     "_instrument": {"torch"},
 }

@@ -66,19 +66,26 @@ def color(number: int, count: int) -> tuple[float, float, float, float]:
 
 
 def empty_figure(title: str) -> tuple[Figure, Axes]:
-    figure = NotebookFigure(figsize=SIZE, dpi=DPI)
-    FigureCanvasAgg(figure)  # measures texts
-    lines = title.split("\n")[:2]
-    top = 1 - TITLE_LINE * len(lines) - 0.055
+    """Returns a figure with its title, and its only axes."""
+    figure, room = titled_figure(title)
+    top = room - 0.035
     # Axes at a place of their own: a layout engine would draw everything twice.
     axes = figure.add_axes((LEFT, BOTTOM, RIGHT - LEFT, top - BOTTOM))
     axes.tick_params(labelsize=FONT, length=2, pad=1.5)
     axes.tick_params("x", pad=4)  # below the lowest label of the other axis
+    return figure, axes
+
+
+def titled_figure(title: str) -> tuple[Figure, float]:
+    """Returns a figure with its title, and the height up to which there is room for axes."""
+    figure = NotebookFigure(figsize=SIZE, dpi=DPI)
+    FigureCanvasAgg(figure)  # measures texts
+    lines = title.split("\n")[:2]
     for number, line in enumerate(lines):
         text = figure.text(0.015, 0.985 - number * TITLE_LINE, "", va="top")
         text.set(fontsize=FONT, parse_math=False, usetex=False)
         _fit(text, _printable(line))
-    return figure, axes
+    return figure, 1 - TITLE_LINE * len(lines) - 0.02
 
 
 def _fit(text: Text, content: str) -> None:
