@@ -12,6 +12,9 @@ Line = tuple[Sequence[int], Sequence[float]]
 EDGE = 1.01
 """Factor beyond the lowest and the highest number at which a logarithmic scale of colors ends."""
 
+LEAST_RANGE = 10.0
+"""Factor between the ends of such a scale at least: layers that are healthy differ less, and have like colors."""
+
 
 class HeatMap(NamedTuple):
     """Kind of a panel of the card.
@@ -130,11 +133,13 @@ def as_grid(lines: Mapping[str, Line]) -> tuple[list[int], NDArray[np.float64]]:
 
 
 def positive_limits(grid: NDArray[np.float64]) -> tuple[float, float]:
-    """Returns the lowest and the highest finite number above zero, a little apart; 0.1 and 1 if there is none."""
+    """Returns limits around the finite numbers above zero, `LEAST_RANGE` apart at least; 0.1 and 1 without any."""
     positive = grid[np.isfinite(grid) & (grid > 0)]
     if not positive.size:
         return 0.1, 1.0
-    return float(positive.min()) / EDGE, float(positive.max()) * EDGE
+    low, high = float(positive.min()), float(positive.max())
+    margin = max(EDGE, (LEAST_RANGE * low / high) ** 0.5)
+    return low / margin, high * margin
 
 
 def profile_of(numbers: Mapping[str, Line], plot: str) -> Profile:

@@ -26,7 +26,7 @@ class Drawn(Protocol):
 
     @property
     def figures(self) -> bool:
-        """Whether it draws any."""
+        """True if it draws any."""
         ...
 
     def plots(self, measurements: Measurements) -> dict[str, Plot]:
@@ -132,7 +132,11 @@ class Fit:
     def end_training(self) -> None:
         """Publishes what is left, with a picture of the last step, and waits for pictures."""
         self.observe(self.probe.end_training)
-        for source, (step, plots) in list(self._undrawn.items()):
+        # The overview first: where the time to wait runs out, the last pictures are left out.
+        undrawn = sorted(
+            self._undrawn.items(), key=lambda item: item[0] is not self._overview
+        )
+        for source, (step, plots) in undrawn:
             self._draw(source, step, plots)
         self._undrawn.clear()
         self._reporter.finish()

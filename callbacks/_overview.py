@@ -14,7 +14,7 @@ class Source(Protocol):
 
     @property
     def figures(self) -> bool:
-        """Whether it draws figures."""
+        """True if it draws figures."""
         ...
 
     @property

@@ -25,6 +25,7 @@ class LoggedImage(NamedTuple):
 
 
 PICTURES = {
+    "overview": [LoggedImage("deep", "Overview", -1)],
     "saturation": [
         LoggedImage("naive", SATURATION_TAG, 0),
         LoggedImage("batchnorm", SATURATION_TAG, 0),

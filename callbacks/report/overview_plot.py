@@ -25,9 +25,6 @@ OVERVIEW = "Overview"
 PREFIXES = tuple(f"{heat_map.plot}/" for heat_map in HEAT_MAPS)
 """Beginnings of the tags that the picture shows."""
 
-MARGIN = 1.5
-"""Factor between the scales of layers and the ends of their axis: equal scales are a level line."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OverviewPlot:
@@ -89,8 +86,7 @@ def _heat_map(panel: Panel) -> dict[str, Any]:
 
 
 def _profile(profile: Profile) -> dict[str, Any]:
-    low, high = positive_limits(np.array([*profile.first, *profile.last]))
-    limits = (low / MARGIN, high * MARGIN)
+    limits = positive_limits(np.array([*profile.first, *profile.last]))
     return {
         "title": profile.title,
         "first": _logs(np.array(profile.first)),

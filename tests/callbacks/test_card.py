@@ -43,6 +43,12 @@ def test_a_logarithmic_scale_of_nothing_positive(values: list[float]) -> None:
     assert positive_limits(np.array(values)) == (0.1, 1.0)
 
 
+def test_layers_that_are_alike_have_like_colors() -> None:
+    low, high = positive_limits(np.array([0.62, 0.65]))
+    assert high / low == pytest.approx(10)
+    assert low * high == pytest.approx(0.62 * 0.65)
+
+
 def test_what_is_not_positive_does_not_set_the_scale() -> None:
     low, high = positive_limits(np.array([0.0, 0.01, 2.0, math.inf, math.nan]))
     assert 0.009 < low < 0.01

@@ -11,8 +11,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from callbacks import ActivationHistogram, HealthCheck, UpdateRatio
 from callbacks._overview import Overview
-from callbacks.report.figures import draw
+from callbacks.report.figures.draw import draw
 from callbacks.report.overview_plot import OVERVIEW, overview_plot
+from callbacks.report.reporter import Reporter
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -42,6 +43,20 @@ def drawn_steps(events: EventAccumulator) -> list[int]:
 
 def test_one_picture_a_step_of_all_instruments(tmp_path: Path) -> None:
     assert drawn_steps(fitted(tmp_path, every_step(ALL))) == [0, 1, 2, 4]
+
+
+def test_the_last_picture_is_drawn_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the time to wait for pictures runs out, the others are left out."""
+    tags: list[str] = []
+    monkeypatch.setattr(Reporter, "draw", lambda _, plots, step: tags.extend(plots))
+    instruments = every_step(ALL)
+    fitted(tmp_path, instruments, max_steps=4)  # no picture is due at step 3
+    assert tags[-1] != OVERVIEW
+    assert tags.count(OVERVIEW) == 4
+    last = tags[len(tags) - len(set(tags)) :]
+    assert last[0] == OVERVIEW
 
 
 def test_the_last_step_has_a_picture(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_lists_every_tag() -> None:
     listed = {tag.split("/")[0] for tag in re.findall(r"`([\w/{}., ]+)`", cells)}
     instruments = every_step(ALL)
     fit(lambda: Regression(tanh_net()), instruments, max_steps=2)
-    written = {"nonfinite", "overview"}
+    written = {"nonfinite", "overview", "Overview"}
     for instrument in instruments:
         written |= set(instrument.logged(instrument.latest))  # type: ignore[attr-defined]
         written |= set(instrument._last_plots)  # type: ignore[attr-defined]

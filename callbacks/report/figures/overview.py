@@ -82,7 +82,8 @@ def _draw_profile(figure: Figure, place: Place, panel: Mapping[str, Any]) -> Non
     axes = _panel_axes(figure, place, panel["title"], PROFILE_MARGINS)
     layers = np.arange(len(panel["last"]))
     for style, values in ((":", panel["first"]), ("-", panel["last"])):
-        axes.plot(layers, values, style, color=color(0, 2), lw=1, marker=".", ms=2.5)
+        line = axes.plot(layers, values, style, color=color(0, 2), lw=1)[0]
+        line.set(marker=".", markersize=2.5, clip_on=False)
     _set_ends(axes.yaxis, panel["limits"], panel["labels"])
     axes.set_ylim(*panel["limits"])
     _set_ends(axes.xaxis, (0, len(layers) - 1), (1, len(layers)))

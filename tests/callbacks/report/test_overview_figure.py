@@ -3,6 +3,7 @@
 import io
 import itertools
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from callbacks._card import Line
-from callbacks.report.figures import NOTHING, draw, png
+from callbacks.report.figures.canvas import png
+from callbacks.report.figures.draw import draw
+from callbacks.report.figures.overview import NOTHING
 from callbacks.report.overview_plot import overview_plot
 
 CARD, LEGIBLE = 400, 9
@@ -38,7 +41,7 @@ def numbers(
     }
 
 
-def figure_of(lines: dict[str, Line], step: int = 123456) -> Figure:
+def figure_of(lines: Mapping[str, Line], step: int = 123456) -> Figure:
     plot = overview_plot([lines], VERDICT, step)
     assert plot is not None
     return draw(plot.figure, plot.arguments())
@@ -72,7 +75,7 @@ def faults_of(figure: Figure) -> list[str]:
     return faults
 
 
-CASES: dict[str, dict[str, Line]] = {
+CASES: dict[str, Mapping[str, Line]] = {
     "a network": numbers(5, list(range(0, 2000, 50)), 1e-4, 2.0, PLOTS),
     "one layer": numbers(1, [0, 1, 2], 0.1, 1.0, PLOTS),
     "one step": numbers(5, [0], 0.1, 1.0, PLOTS),
