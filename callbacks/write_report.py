@@ -10,7 +10,9 @@ from .page.run import Run
 
 
 def write_report(
-    runs: str | Path | Sequence[str | Path], path: str | Path | None = None
+    runs: str | Path | Sequence[str | Path],
+    path: str | Path | None = None,
+    hover: bool = False,
 ) -> Path:
     """Writes a report of some trainings, from their event files alone.
 
@@ -22,13 +24,15 @@ def write_report(
     Args:
         runs: Folder with event files, or folders, or folders of such folders; also those of other projects.
         path: File of the page, .html; None = "report.html" in the folder of the run, or in the one that all share.
+        hover: Whether curves over steps show layer, step and value under the mouse. They are drawn by Altair, with the
+            JavaScript of Vega in the page, 0.9 MB; printed, and without JavaScript, the page is as without.
 
     Returns:
         The path of the page.
 
     Raises:
-        ValueError: If a folder has no event files, the page is no .html, or TensorBoard or matplotlib, which read and
-            draw, are not installed.
+        ValueError: If a folder has no event files, the page is no .html, or what reads and draws is not installed:
+            TensorBoard, matplotlib and, with `hover`, Altair and vl-convert-python.
 
     Example:
         >>> write_report([])
@@ -42,19 +46,35 @@ def write_report(
         raise InstrumentError(
             f"path must be a file that ends in .html, got {str(path)!r}"
         )
+    text = html_of(records, hover)
+    from .page.twin import as_json, as_markdown
+
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(text, encoding="utf-8")
+    page.with_suffix(".json").write_text(as_json(records), encoding="utf-8")
+    page.with_suffix(".md").write_text(as_markdown(records), encoding="utf-8")
+    return page
+
+
+def html_of(runs: Sequence[Run], hover: bool) -> str:
+    """Returns the page as HTML.
+
+    Raises:
+        InstrumentError: If what draws it is not installed.
+    """
     try:
         from .page.html import page_of
     except ImportError as error:
         raise InstrumentError(
             "The report is drawn by matplotlib, which is not installed: pip install matplotlib"
         ) from error
-    from .page.twin import as_json, as_markdown
-
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(page_of(records), encoding="utf-8")
-    page.with_suffix(".json").write_text(as_json(records), encoding="utf-8")
-    page.with_suffix(".md").write_text(as_markdown(records), encoding="utf-8")
-    return page
+    try:
+        return page_of(runs, hover)
+    except ImportError as error:
+        raise InstrumentError(
+            f"hover=True draws with Altair and vl-convert-python, and {error.name} is not installed: "
+            "pip install altair vl-convert-python"
+        ) from error
 
 
 def default_path(runs: Sequence[Run]) -> Path:

@@ -34,7 +34,8 @@ def run_command(
             show(difference)
             sys.exit(0 if difference.is_equal else 1)
         else:
-            page = functions["write_report"](parsed.runs, parsed.output)
+            write = functions["write_report"]
+            page = write(parsed.runs, parsed.output, hover=parsed.hover)
             print(f"{page}, and the same for programs beside it: .json and .md")
     except (ValueError, OSError) as error:
         raise InputError(str(error)) from error
@@ -75,6 +76,11 @@ def parser_of(command: str) -> ArgumentParser:
     )
     if command == "report":
         parser.add_argument("--output", metavar="FILE", help="file of the page, .html")
+        parser.add_argument(
+            "--hover",
+            action="store_true",
+            help="curves that show layer, step and value under the mouse",
+        )
         parser.add_argument(
             "--diff",
             action="store_true",

@@ -1,19 +1,16 @@
-"""Charts of the report: losses of all runs, distributions over layers and over time, and update ratios."""
+"""Charts of distributions, over layers and over time."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
-from .._healthy import UPDATE_RATIOS
 from ..probe.selection import evenly_spread
-from .losses import losses_of
+from .curves import shade
 from .run import Distribution, Run
-from .svg import INK, chart, run_color
+from .svg import chart
 
 T = TypeVar("T")
 
@@ -23,53 +20,8 @@ RIDGES = 12
 MOST_LAYERS = 8
 """Layers of a chart whose lines have to be told apart."""
 
-FEW_LINES = 4
-"""Lines whose legend fits into a chart."""
-
 CELLS, TAIL = 24, 0.002
 """Cells of a density, and the fraction of the values at each end that it leaves out."""
-
-
-def loss_chart(runs: Sequence[Run]) -> str:
-    """Draws the losses of all runs, training solid and validation dashed."""
-
-    def draw(axes: Sequence[Axes]) -> None:
-        (plot,) = axes
-        for number, run in enumerate(runs):
-            for place, (tag, series) in enumerate(losses_of(run).items()):
-                style = "--" if place else "-"
-                label = f"{run.name}, {tag}" if len(runs) > 1 else tag
-                plot.plot(*series, style, color=run_color(number), label=label)
-        plot.set_xscale("symlog", linthresh=10)
-        plot.set_xlim(left=0)
-        plot.set_xlabel("step")
-        plot.set_ylabel("loss")
-        if len(plot.lines) <= FEW_LINES:
-            plot.legend(fontsize=8)
-        else:
-            plot.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-
-    return chart(draw, (7.2, 3.2))
-
-
-def update_chart(run: Run) -> str:
-    """Draws the update ratios of a run beside the healthy band."""
-    lines = evenly(run.of_plot("update_ratio"))
-
-    def draw(axes: Sequence[Axes]) -> None:
-        (plot,) = axes
-        low, usual, high = UPDATE_RATIOS
-        plot.axhspan(low, high, color="#2a9d6f", alpha=0.15, lw=0)
-        plot.axhline(usual, color=INK, lw=0.8, ls="--")
-        for number, (name, series) in enumerate(lines.items()):
-            plot.plot(*series, color=shade(number, len(lines)), label=name)
-        plot.set_xscale("symlog", linthresh=10)
-        plot.set_xlim(left=0)
-        plot.set_xlabel("step")
-        plot.set_ylabel("log10 update : weight")
-        plot.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-
-    return chart(draw, (7.2, 2.8))
 
 
 class Density(NamedTuple):
@@ -162,8 +114,3 @@ def distributions_of(run: Run, plot: str) -> dict[str, Sequence[Distribution]]:
 def evenly(items: Mapping[str, T], most: int = MOST_LAYERS) -> dict[str, T]:
     """Returns at most so many items, evenly spread, the first and the last among them."""
     return {name: items[name] for name in evenly_spread(list(items), most)}
-
-
-def shade(number: int, count: int) -> str:
-    """Returns the color of a layer or a step, from blue to red."""
-    return to_hex(colormaps["turbo"](0.08 + 0.84 * number / max(count - 1, 1)))

@@ -4,14 +4,9 @@ import base64
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from .._healthy import UPDATE_RATIOS
-from .charts import (
-    distribution_chart,
-    distributions_of,
-    loss_chart,
-    ridge_chart,
-    update_chart,
-)
+from .charts import distribution_chart, distributions_of, ridge_chart
+from .curve_chart import curve_chart
+from .curves import LAYER_CHARTS, Curves, layer_curves, loss_curves
 from .losses import losses_of
 from .overview_card import depth_profile, overview_card
 from .run import Image, Run
@@ -26,12 +21,14 @@ class PageFigure(NamedTuple):
         text: What it shows, in words.
         svg: Drawing; empty if there are images.
         images: Titles and PNGs as data URLs.
+        curves: Data of the drawing, of curves over steps.
     """
 
     title: str
     text: str
     svg: str = ""
     images: tuple[tuple[str, str], ...] = ()
+    curves: Curves | None = None
 
 
 def figures_of_all(runs: Sequence[Run]) -> list[PageFigure]:
@@ -44,7 +41,7 @@ def figures_of_all(runs: Sequence[Run]) -> list[PageFigure]:
             if losses_of(run)
         )
         text = f"Losses over steps, training solid and validation dashed: {ends}."
-        figures.append(PageFigure("Loss", text, unique_ids(loss_chart(runs), "loss")))
+        figures.append(curve_figure("Loss", text, loss_curves(runs), "loss"))
     if (profile := depth_profile(runs)) is not None:
         text = "Scale of activations and of their gradients from the first layer to the last; dotted at the first step."
         figures.append(
@@ -87,15 +84,17 @@ def figures_of(run: Run, prefix: str) -> Iterator[PageFigure]:
     for name, (plot, title, text, draw) in charts.items():
         if distributions_of(run, plot):
             yield PageFigure(title, text, unique_ids(draw(), f"{prefix}-{name}"))
-    if run.of_plot("update_ratio"):
-        low, _, high = UPDATE_RATIOS
-        text = (
-            "log10 of the size of updates beside that of the weights; "
-            f"the band from {low:g} to {high:g} is healthy."
-        )
-        svg = unique_ids(update_chart(run), f"{prefix}-updates")
-        yield PageFigure("Update ratios", text, svg)
+    for chart in LAYER_CHARTS:
+        if (curves := layer_curves(run, chart)) is not None:
+            ids = f"{prefix}-{chart.plot}"
+            yield curve_figure(chart.title, chart.text, curves, ids)
     yield from saturation_maps(run)
+
+
+def curve_figure(title: str, text: str, curves: Curves, prefix: str) -> PageFigure:
+    """Returns a figure of curves over steps."""
+    svg = unique_ids(curve_chart(curves), prefix)
+    return PageFigure(title, text, svg, curves=curves)
 
 
 def saturation_maps(run: Run) -> Iterator[PageFigure]:

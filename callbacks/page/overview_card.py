@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import MaxNLocator
 
-from .._card import PROFILES, Panel, panels_of, profile_of
+from .._card import PROFILES, Panel, panels_of, positive_limits, profile_of
 from .run import Run
 from .svg import chart, run_color
 
@@ -66,12 +66,14 @@ def depth_profile(runs: Sequence[Run]) -> str | None:
 
     def draw(axes: Sequence[Axes]) -> None:
         for panel, plot in zip(axes, PROFILES, strict=True):
-            for number, run in enumerate(runs):
-                profile = profile_of(run.numbers, plot)
+            profiles = [profile_of(run.numbers, plot) for run in runs]
+            for number, (run, profile) in enumerate(zip(runs, profiles, strict=True)):
                 color = run_color(number)
                 panel.plot(profile.first, "o:", ms=3, color=color)
                 panel.plot(profile.last, "o-", ms=3, color=color, label=run.name)
+            values = [value for each in profiles for value in each.first + each.last]
             panel.set_yscale("log")
+            panel.set_ylim(*positive_limits(np.array(values)))
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             panel.set_title(plot.replace("_", " "), loc="left")
             panel.set_xlabel("layer, first to last")

@@ -25,6 +25,13 @@ def test_report_writes_three_files_and_names_the_page(folder: Path) -> None:
     assert names == {"runs", "lessons.html", "lessons.json", "lessons.md"}
 
 
+def test_report_with_numbers_under_the_mouse(folder: Path) -> None:
+    pytest.importorskip("altair")
+    result = run_in_process(folder, "report", "runs", "--output=a.html", "--hover")
+    assert result.code == 0, result.err
+    assert '<figure class="hover">' in (folder / "a.html").read_text()
+
+
 def test_report_stands_in_the_folder_that_runs_share(folder: Path) -> None:
     run_in_process(folder, "report", "runs/first", "runs/second")
     assert (folder / "runs" / "report.html").is_file()

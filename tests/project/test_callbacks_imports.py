@@ -52,7 +52,16 @@ PACKAGES: dict[str, set[str]] = {
     "health": {"numpy", "rich"},
     "measure": {"torch", "numpy"},
     "observation": {"torch"},
-    "page": {"numpy", "matplotlib", "tensorboard", "jinja2", "yaml", "rich"},
+    "page": {
+        "altair",
+        "jinja2",
+        "matplotlib",
+        "numpy",
+        "rich",
+        "tensorboard",
+        "vl_convert",
+        "yaml",
+    },
     "probe": {"torch", "numpy"},
     "recorder": {"torch", "matplotlib"},
     "report": {

@@ -98,7 +98,7 @@ PAGES = {
     "timeseries": ["activation_std", "overview", "update_ratio"],
     "text": ["health"],
     "histograms": ["activation"],
-    "images": ["activation_distribution", "saturation_map"],
+    "images": ["Overview", "activation_distribution", "saturation_map"],
 }
 
 
@@ -123,6 +123,18 @@ def test_a_description_is_beside_each_chart(address: str, kind: str, tag: str) -
     answer = urllib.request.urlopen(f"{address}/data/plugin/{kind}/tags").read()
     shown = json.loads(answer)["second"][tag]["description"]
     assert "<strong>Bad:</strong>" in shown
+
+
+def test_the_overview_is_the_first_picture(page: Any, address: str) -> None:
+    page.goto("about:blank")
+    page.goto(f"{address}/#images")
+    page.get_by_text("tag: Overview").first.wait_for(timeout=SECONDS)
+    places = [
+        page.get_by_text(tag, exact=True).first.bounding_box()["y"]
+        for tag in ("Overview", "activation_distribution", "update_ratio")
+    ]
+    assert places == sorted(places)
+    assert page.get_by_text("tag: Overview").count() == 2  # of two runs, one each
 
 
 def test_the_charts_of_the_overview_have_lines(page: Any, address: str) -> None:

@@ -89,7 +89,7 @@ def test_contains_every_file_of_both_packages_and_the_names(
     }
     expected.add("makemore_lightning/data/names.txt")
     page = {path.name for path in ROOT.glob("callbacks/page/page.*")}
-    assert page == {"page.css", "page.html.jinja"}
+    assert page == {"page.css", "page.html.jinja", "page.js"}
     expected |= {f"makemore_lightning/callbacks/page/{name}" for name in page}
     # Type checkers ignore the annotations of an installed package that has no such file.
     expected |= {

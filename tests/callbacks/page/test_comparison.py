@@ -9,7 +9,6 @@ from rich.console import Console
 from callbacks.page.charts import density_of
 from callbacks.page.comparison import differing_settings, row_of
 from callbacks.page.losses import losses_of
-from callbacks.page.overview_card import as_grid
 from callbacks.page.run import Distribution, Run, Series
 from callbacks.page.run_table import RunTable
 from callbacks.page.twin import as_json, as_markdown
@@ -123,12 +122,3 @@ def test_a_density_is_not_stretched_by_a_single_value() -> None:
 
 def test_a_density_of_equal_values() -> None:
     assert density_of(Distribution(0, [2.0, 2.0], [10])).values.tolist() == [2.0]
-
-
-def test_grid_of_layers_that_were_measured_at_other_steps() -> None:
-    lines = {"a": Series([0, 2], [1.0, 2.0]), "b": Series([1, 2], [3.0, 4.0])}
-    steps, grid = as_grid(lines)
-    assert steps == [0, 1, 2]
-    assert grid[0].tolist()[::2] == [1.0, 2.0]
-    assert math.isnan(grid[0, 1])
-    assert grid[1, 1:].tolist() == [3.0, 4.0]
