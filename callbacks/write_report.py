@@ -17,15 +17,15 @@ def write_report(
     """Writes a report of some trainings, from their event files alone.
 
     The page has the verdict and its findings first, then losses, every layer at every step, distributions at the first
-    and the last step and over time, update ratios, saturation maps, and settings; several runs side by side. It is one
+    and the last step and over time, curves over steps, saturation maps, and settings; several runs side by side. It is one
     file without any reference to another or to the network. Beside it are the same name with .json and .md, for
     programs, with stable names of rules, numbers and remedies.
 
     Args:
         runs: Folder with event files, or folders, or folders of such folders; also those of other projects.
         path: File of the page, .html; None = "report.html" in the folder of the run, or in the one that all share.
-        hover: Whether curves over steps show layer, step and value under the mouse. They are drawn by Altair, with the
-            JavaScript of Vega in the page, 0.9 MB; printed, and without JavaScript, the page is as without.
+        hover: Whether curves over steps show layer, step and value under the mouse. Altair makes the charts, and the
+            JavaScript of Vega, a megabyte, is in the page. Printed, and without JavaScript, the page is as without.
 
     Returns:
         The path of the page.
