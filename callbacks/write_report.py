@@ -17,8 +17,8 @@ def write_report(
     """Writes a report of some trainings, from their event files alone.
 
     The page has the verdict and its findings first, then losses, every layer at every step, distributions at the first
-    and the last step and over time, curves over steps, saturation maps, and settings; several runs side by side. It is one
-    file without any reference to another or to the network. Beside it are the same name with .json and .md, for
+    and the last step and over time, curves over steps, saturation maps, and settings; several runs side by side. It is
+    one file without any reference to another or to the network. Beside it are the same name with .json and .md, for
     programs, with stable names of rules, numbers and remedies.
 
     Args:
