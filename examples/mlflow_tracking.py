@@ -52,7 +52,7 @@ if __name__ == "__main__":
     trainer = Trainer(
         max_epochs=6,
         logger=logger,
-        # Added. Metrics `health/verdict` and `update_ratio/...`, and a picture of the latter as an artifact.
+        # Added. Metrics `health/verdict` and `update_ratio/...`, and pictures as artifacts.
         callbacks=[health, UpdateRatio()],
     )
     trainer.fit(BagOfWords(vocabulary=200, classes=4), sentences())
