@@ -7,16 +7,15 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from torch import Tensor
 
+from .casts import Casts
 from .device import CHUNK, ChunkSums, chunks_of, pool_chunk, reduce_chunk
 from .device_saturation import DeviceSaturation, count_on_device
 from .flat_regions import FlatRegion
-from .histogram import Histogram
 from .host import SMALL, measure_together
-from .moments import Moments
 from .pieces import plain, widened
 from .placement import copy_to_host, copy_together, is_readable
 from .saturation import count_saturated, units_last
-from .statistic import HistogramOf, MomentsOf, SaturationOf
+from .statistic import Distribution, SaturationOf, result_as
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -33,7 +32,7 @@ class Item(NamedTuple):
     key: Any
     values: Tensor
     """Strided, at least one value."""
-    with_histogram: bool
+    statistic: Distribution
     on_host: bool
     """Whether the values can be read without waiting for a device."""
 
@@ -42,6 +41,7 @@ class Pair(NamedTuple):
     """Flat pieces of a tensor after and before a change."""
 
     key: Any
+    statistic: Distribution
     after: Tensor
     before: Tensor
 
@@ -66,13 +66,13 @@ class Accumulator(Generic[Key]):
     _chunks: list[tuple[list[Key], ChunkSums]] = field(default_factory=list)
     _saturations: dict[tuple[Key, int], DeviceSaturation] = field(default_factory=dict)
 
-    def add(self, key: Key, statistic: MomentsOf | HistogramOf, values: Tensor) -> None:
+    def add(self, key: Key, statistic: Distribution, values: Tensor) -> None:
         """Measures a tensor that may be overwritten later."""
         self.add_all([(key, statistic, values)])
 
     def add_all(
         self,
-        items: Iterable[tuple[Key, MomentsOf | HistogramOf, Tensor]],
+        items: Iterable[tuple[Key, Distribution, Tensor]],
         stable: bool = False,
     ) -> None:
         """Measures tensors. Small ones wait, as copies, so that all of a step are measured together.
@@ -85,7 +85,7 @@ class Accumulator(Generic[Key]):
         for key, statistic, values in items:
             item = self.attempt(
                 [key],
-                partial(self._item, key, values, isinstance(statistic, HistogramOf)),
+                partial(self._item, key, values, statistic),
             )
             if item is not None:
                 prepared.append(item)
@@ -97,23 +97,24 @@ class Accumulator(Generic[Key]):
         if self._waiting_values > WAITING:
             self._measure_waiting()
 
-    def add_changes(self, items: Iterable[tuple[Key, Tensor, Tensor]]) -> None:
-        """Measures the moments of differences, each taken in float32 or float64.
+    def add_changes(
+        self, items: Iterable[tuple[Key, Distribution, Tensor, Tensor]]
+    ) -> None:
+        """Measures differences, each taken in float32 or float64.
 
         Args:
-            items: Key, tensor after the change and tensor before it.
+            items: Key, statistic, tensor after the change and tensor before it.
         """
         pairs: list[Pair] = []
-        for key, after, before in items:
-            pairs += (
-                self.attempt([key], partial(_flat_pieces, key, after, before)) or []
-            )
+        for key, statistic, after, before in items:
+            cut = partial(_flat_pieces, key, statistic, after, before)
+            pairs += self.attempt([key], cut) or []
         for group in _groups_of(pairs):
             changes = []
             for pair in group:
                 change = self.attempt([pair.key], partial(_difference, pair))
                 if change is not None:
-                    changes.append((pair.key, MomentsOf(), change))
+                    changes.append((pair.key, pair.statistic, change))
             self.add_all(changes, stable=True)
 
     def add_saturation(
@@ -180,7 +181,7 @@ class Accumulator(Generic[Key]):
             if key not in self.failures
         }
 
-    def _item(self, key: Key, values: Tensor, with_histogram: bool) -> Item | None:
+    def _item(self, key: Key, values: Tensor, statistic: Distribution) -> Item | None:
         """Prepares a tensor; pools the zeros that a sparse one does not store. Returns None if nothing is left."""
         if key in self.skipped:
             return None
@@ -188,16 +189,11 @@ class Accumulator(Generic[Key]):
         if values.is_sparse:
             stored = values.detach().coalesce().values()
             if missing := values.numel() - stored.numel():
-                self._pool(
-                    key,
-                    Histogram.of_zeros(missing)
-                    if with_histogram
-                    else Moments(missing, low=0.0, high=0.0),
-                )
+                self._pool(key, result_as(statistic, Casts.of_zeros(missing)))
             values = stored
         if not values.numel():
             return None
-        return Item(key, plain(values), with_histogram, is_readable(values))
+        return Item(key, plain(values), statistic, is_readable(values))
 
     def _copies(self, items: Sequence[Item]) -> list[Item]:
         """Copies tensors together; if that raises, each alone, so that only those that raise have no result."""
@@ -215,25 +211,15 @@ class Accumulator(Generic[Key]):
         self._measure(items)
 
     def _measure(self, items: Sequence[Item]) -> None:
-        for with_histogram in (True, False):
-            for on_host in (True, False):
-                measure = self._measure_on_host if on_host else self._reduce_on_device
-                chosen = (with_histogram, on_host)
-                self._attempt(
-                    measure,
-                    [
-                        item
-                        for item in items
-                        if (item.with_histogram, item.on_host) == chosen
-                    ],
-                )
+        for kind in dict.fromkeys((item.statistic, item.on_host) for item in items):
+            measure = self._measure_on_host if kind[1] else self._reduce_on_device
+            group = [item for item in items if (item.statistic, item.on_host) == kind]
+            self._attempt(measure, group)
 
     def _attempt(
         self, measure: Callable[[Sequence[Item]], None], group: Sequence[Item]
     ) -> None:
         """Measures a group; if that raises, each item alone, so that only those that raise have no result."""
-        if not group:
-            return
         try:
             measure(group)
         except Exception as error:
@@ -245,7 +231,7 @@ class Accumulator(Generic[Key]):
 
     def _measure_on_host(self, group: Sequence[Item]) -> None:
         results = measure_together(
-            [item.values for item in group], group[0].with_histogram
+            [item.values for item in group], group[0].statistic
         )
         for item, result in zip(group, results, strict=True):
             self._pool(item.key, result)
@@ -257,7 +243,7 @@ class Accumulator(Generic[Key]):
             keys = [item.key for item in items]
             chunks = chunks_of([item.values for item in items])
             reduced += [
-                (keys, reduce_chunk(chunk, group[0].with_histogram)) for chunk in chunks
+                (keys, reduce_chunk(chunk, group[0].statistic)) for chunk in chunks
             ]
         self._chunks += reduced
 
@@ -284,7 +270,9 @@ def _value_of(
     return lambda copies: [(key, counts.value(copies))]
 
 
-def _flat_pieces(key: Any, after: Tensor, before: Tensor) -> list[Pair]:
+def _flat_pieces(
+    key: Any, statistic: Distribution, after: Tensor, before: Tensor
+) -> list[Pair]:
     """Cuts a large tensor into flat pieces, so that a difference needs little memory."""
     limit = DIFFERENCES if is_readable(after) else CHUNK
     pieces = zip(
@@ -292,7 +280,7 @@ def _flat_pieces(key: Any, after: Tensor, before: Tensor) -> list[Pair]:
         plain(before).reshape(-1).split(limit),
         strict=True,
     )
-    return [Pair(key, *piece) for piece in pieces]
+    return [Pair(key, statistic, *piece) for piece in pieces]
 
 
 def _difference(pair: Pair) -> Tensor:

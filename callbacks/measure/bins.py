@@ -84,6 +84,17 @@ LAYOUTS = {
 }
 
 
+def places_of_patterns(patterns: Patterns, layout: Layout) -> Patterns:
+    """Maps signed patterns to the distances of their bins from the bin around zero."""
+    magnitude = patterns & (layout.patterns - 1)
+    return magnitude.clip(layout.first - 1, layout.last) - (layout.first - 1)
+
+
+def signs_of_patterns(patterns: Patterns, layout: Layout) -> Patterns:
+    """Maps signed patterns to 1 and -1."""
+    return (patterns >> (STEP_BITS + layout.exponent)) | 1
+
+
 def bins_of_patterns(patterns: Patterns, layout: Layout) -> Patterns:
     """Maps signed patterns to bin numbers, those of infinity and NaN to the outermost bins.
 
@@ -91,10 +102,8 @@ def bins_of_patterns(patterns: Patterns, layout: Layout) -> Patterns:
         patterns: Any shape; leading bits of floats, sign-extended. NumPy array or torch tensor.
         layout: Layout of those floats.
     """
-    magnitude = patterns & (layout.patterns - 1)
-    place = magnitude.clip(layout.first - 1, layout.last) - (layout.first - 1)
-    sign = (patterns >> (STEP_BITS + layout.exponent)) | 1
-    return place * sign + AROUND_ZERO
+    places = places_of_patterns(patterns, layout)
+    return places * signs_of_patterns(patterns, layout) + AROUND_ZERO
 
 
 def leading_bits(values: NDArray[np.floating]) -> NDArray[np.integer]:

@@ -14,10 +14,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .bins import BINS, LAYOUTS, NONFINITE, bins_of_patterns
+from .bins import (
+    AROUND_ZERO,
+    BINS,
+    LAYOUTS,
+    places_of_patterns,
+    signs_of_patterns,
+)
+from .casts import Casts
+from .fine_bins import AROUND_ZERO_FINE, FINE_BINS, casts_of_counts, reached_limits
 from .histogram import Histogram
 from .moments import Moments
 from .pieces import plain, widened
+from .statistic import CastsOf, Distribution, MomentsOf
 
 ROW = 1024
 """Values of a row: short enough that a small tensor wastes little, long enough that rows are few."""
@@ -59,9 +68,11 @@ class ChunkSums(NamedTuple):
     sums: Tensor
     """`(rows, COLUMNS)`."""
     counts: Tensor | None
-    """`(segments, BINS)` counts of the bins, int32."""
+    """`(segments, BINS)` or `(segments, FINE_BINS)` counts of the bins, int32."""
     nonzero: Tensor | None
     """`(rows,)` number of values that are not zero, with the padding, which is NaN."""
+    dtype: torch.dtype
+    """Type of the values, float32 or float64."""
 
     def tensors(self) -> list[Tensor]:
         """Tensors to be copied to the CPU."""
@@ -110,14 +121,14 @@ def join(pieces: Sequence[tuple[int, Tensor]]) -> Chunk:
     return Chunk(joined.view(-1, ROW), segments)
 
 
-def reduce_chunk(chunk: Chunk, with_histogram: bool) -> ChunkSums:
+def reduce_chunk(chunk: Chunk, statistic: Distribution) -> ChunkSums:
     """Reduces the rows of a chunk; waits for no device."""
     sums = row_sums(chunk.rows)
-    if not with_histogram:
-        return ChunkSums(chunk.segments, sums, None, None)
-    return ChunkSums(
-        chunk.segments, sums, bin_counts(chunk), chunk.rows.count_nonzero(1)
-    )
+    counts = nonzero = None
+    if not isinstance(statistic, MomentsOf):
+        counts = bin_counts(chunk, fine=isinstance(statistic, CastsOf))
+        nonzero = chunk.rows.count_nonzero(1)
+    return ChunkSums(chunk.segments, sums, counts, nonzero, chunk.rows.dtype)
 
 
 def row_sums(rows: Tensor) -> Tensor:
@@ -145,29 +156,39 @@ def row_norm(deviations: Tensor, may_overflow: bool) -> Tensor:
     return torch.linalg.vector_norm(deviations / largest[:, None], dim=1) * largest
 
 
-def bin_counts(chunk: Chunk) -> Tensor:
-    """Returns `(segments, BINS)` counts of the values of each segment."""
+def bin_counts(chunk: Chunk, fine: bool = False) -> Tensor:
+    """Returns counts of the values of each segment, `(segments, BINS)`, or `(segments, FINE_BINS)` of fine bins."""
     layout = LAYOUTS[chunk.rows.dtype]
-    patterns = chunk.rows.view(layout.integer) >> layout.dropped
-    bins = bins_of_patterns(patterns, layout)
+    bits = chunk.rows.view(layout.integer)
+    patterns = bits >> layout.dropped
+    places = places_of_patterns(patterns, layout)
+    size, around_zero = BINS, AROUND_ZERO
+    if fine:
+        places = places + reached_limits(bits, chunk.rows.dtype)
+        size, around_zero = FINE_BINS, AROUND_ZERO_FINE
+    bins = places * signs_of_patterns(patterns, layout) + around_zero
     invalid = (patterns & (layout.patterns - 1)) >= layout.infinity
-    bins = bins.masked_fill_(invalid, NONFINITE).long()
+    return count_by_segment(bins.masked_fill_(invalid, size).long(), chunk, size)
+
+
+def count_by_segment(bins: Tensor, chunk: Chunk, size: int) -> Tensor:
+    """Returns the `(segments, size)` counts of bin numbers; those of number `size` are left out."""
     number = len(chunk.segments)
     if number > 1:
         lengths = [segment.rows.stop - segment.rows.start for segment in chunk.segments]
-        offsets = torch.from_numpy(np.repeat(np.arange(number) * (BINS + 1), lengths))
+        offsets = torch.from_numpy(np.repeat(np.arange(number) * (size + 1), lengths))
         # Not blocking, or the host would wait for the device.
         bins += offsets.to(bins.device, non_blocking=True)[:, None]
     bins = bins.view(-1)
-    counts = torch.zeros(number * (BINS + 1), dtype=torch.int32, device=bins.device)
+    counts = torch.zeros(number * (size + 1), dtype=torch.int32, device=bins.device)
     # Not by `bincount`, which waits for the device to learn the largest bin.
     counts.scatter_add_(0, bins, counts.new_ones(()).expand(bins.shape))
-    return counts.view(number, BINS + 1)[:, :BINS]
+    return counts.view(number, size + 1)[:, :size]
 
 
 def pool_chunk(
     chunk: ChunkSums, copies: Sequence[Tensor]
-) -> Iterator[tuple[int, Moments | Histogram]]:
+) -> Iterator[tuple[int, Moments | Histogram | Casts]]:
     """Yields the number of each tensor and what was measured of it, or of a piece of it.
 
     Args:
@@ -183,12 +204,13 @@ def pool_chunk(
             continue
         counts, nonzero = others
         places = (segment.rows.stop - segment.rows.start) * ROW
-        yield (
-            segment.index,
-            Histogram.from_counts(
-                moments, counts[place], places - int(nonzero[segment.rows].sum())
-            ),
-        )
+        zeros = places - int(nonzero[segment.rows].sum())
+        if counts.shape[1] == BINS:
+            histogram = Histogram.from_counts(moments, counts[place], zeros)
+            yield segment.index, histogram
+        else:
+            casts = casts_of_counts(moments, counts[place], zeros, chunk.dtype)
+            yield segment.index, casts
 
 
 def pool_rows(sums: NDArray[np.float64], size: int) -> Moments:

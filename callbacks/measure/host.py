@@ -1,6 +1,7 @@
 """Statistics of many small CPU tensors at once: one pass over all of them costs little more than over one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .bins import AROUND_ZERO, BINS, LAYOUTS, bins_of_patterns, leading_bits
+from .casts import Casts, magnitudes_of, reached_by_bins
+from .formats import limits_of
 from .histogram import Counts, Histogram
 from .moments import Moments
 from .pieces import plain, widened
+from .statistic import CastsOf, Distribution, HistogramOf, MomentsOf
 
 SMALL = 2**15
 """Values of a tensor that is worth joining with others."""
@@ -69,20 +73,21 @@ class JoinedTensors:
 
     def _sums(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Returns the sum of each tensor and that of its squares."""
-        numbers = self.values.astype(np.float64)
         with np.errstate(
             over="ignore", invalid="ignore"
-        ):  # NaN, infinities, float64 beyond 1e154
+        ):  # NaN (also signaling), infinities, float64 beyond 1e154
+            numbers = self.values.astype(np.float64)
             totals = np.add.reduceat(numbers, self.starts)
             np.multiply(numbers, numbers, out=numbers)
             return totals, np.add.reduceat(numbers, self.starts)
 
-    def bin_counts(self) -> tuple[Counts, Counts, list[int]]:
-        """Counts all values into bins.
+    @cached_property
+    def bin_counts(self) -> tuple[Counts, Counts]:
+        """Counts of all values by bin.
 
         Returns:
-            `(k,)` bin numbers and `(k,)` counts of the bins that are not empty, tensor by tensor, and the boundaries
-            between tensors.
+            `(k,)` numbers of the bins that are not empty, of the i-th tensor plus `i * BINS`, ascending, and `(k,)`
+            counts.
         """
         number = len(self.tensors)
         layout = LAYOUTS[self.tensors[0].dtype]
@@ -92,14 +97,13 @@ class JoinedTensors:
             torch.from_numpy(keys), minlength=number * BINS
         ).numpy()
         filled = np.flatnonzero(counts != 0)
-        offsets = np.arange(number + 1) * BINS
-        boundaries = np.searchsorted(filled, offsets)
-        bins = filled - offsets[:-1].repeat(np.diff(boundaries))
-        return bins, counts[filled], boundaries.tolist()
+        return filled, counts[filled]
 
     def histograms(self) -> list[Histogram]:
         """Measures the histogram of each tensor."""
-        bins, counts, boundaries = self.bin_counts()
+        keys, counts = self.bin_counts
+        bins = keys % BINS
+        boundaries = np.searchsorted(keys, np.arange(len(self.tensors) + 1) * BINS)
         near_zero = bool((bins == AROUND_ZERO).any())
         zeros = (
             np.add.reduceat(self.values == 0, self.starts, dtype=np.int64)
@@ -122,21 +126,58 @@ class JoinedTensors:
             )
         return histograms
 
+    def casts(self) -> list[Casts]:
+        """Measures the casts of each tensor."""
+        limits = limits_of(self.tensors[0].dtype)
+        reached, undecided = reached_by_bins(
+            *self.bin_counts, len(self.tensors), limits
+        )
+        magnitudes = magnitudes_of(self.values)
+        for place in np.flatnonzero(undecided.any(0)):
+            beyond = magnitudes >= limits.patterns[place]
+            reached[:, place] = self._count_true(beyond)
+        return [
+            # NaN and infinities are beyond all limits.
+            Casts(histogram, counts - histogram.nonfinite)
+            for histogram, counts in zip(self.histograms(), reached, strict=True)
+        ]
 
-def measure_together(tensors: Sequence[Tensor], with_histogram: bool) -> list[Any]:
+    def _count_true(self, mask: NDArray[np.bool_]) -> list[int]:
+        """Counts the values of each tensor for which a mask is True; `reduceat` takes ten times as long."""
+        stops = self.starts + self.sizes
+        pairs = zip(self.starts.tolist(), stops.tolist(), strict=True)
+        return [np.count_nonzero(mask[start:stop]) for start, stop in pairs]
+
+    def measure(self, statistic: Distribution) -> Sequence[Any]:
+        """Measures a statistic of each tensor; moments may be None, see `moments`."""
+        if isinstance(statistic, CastsOf):
+            return self.casts()
+        if isinstance(statistic, HistogramOf):
+            return self.histograms()
+        return self.moments()
+
+
+SINGLE: dict[type[Distribution], Callable[[Tensor], Any]] = {
+    MomentsOf: Moments.of,
+    HistogramOf: Histogram.of,
+    CastsOf: Casts.of,
+}
+"""Measurements of one CPU tensor."""
+
+
+def measure_together(tensors: Sequence[Tensor], statistic: Distribution) -> list[Any]:
     """Measures CPU tensors of at least one value each, small ones together.
 
     Args:
         tensors: Any floating point types, shapes and strides.
-        with_histogram: Whether to return histograms, else moments.
+        statistic: Statistic of each.
     """
     results: list[Any] = [None] * len(tensors)
     for indices in _groups(tensors):
         joined = JoinedTensors([tensors[index] for index in indices])
-        measured = joined.histograms() if with_histogram else joined.moments()
-        for index, result in zip(indices, measured, strict=True):
+        for index, result in zip(indices, joined.measure(statistic), strict=True):
             results[index] = result
-    single = Histogram.of if with_histogram else Moments.of
+    single = SINGLE[type(statistic)]
     return [
         single(tensors[index]) if result is None else result
         for index, result in enumerate(results)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
+from .casts import Casts
 from .histogram import Histogram
 from .saturation import Saturation
 
@@ -31,6 +32,10 @@ class HistogramOf(OnlyOne):
     """Asks for a `Histogram`, which holds `Moments`, too."""
 
 
+class CastsOf(OnlyOne):
+    """Asks for `Casts`, which hold a `Histogram`, too."""
+
+
 @dataclass(frozen=True)
 class SaturationOf:
     """Asks for a `Saturation`.
@@ -46,7 +51,13 @@ class SaturationOf:
     keep_map: bool = False
 
 
-Statistic = MomentsOf | HistogramOf | SaturationOf
+Distribution = MomentsOf | HistogramOf | CastsOf
+"""Statistics of the values as a set; each holds the results of those before it."""
+
+Statistic = Distribution | SaturationOf
+
+DETAIL = {MomentsOf: 0, HistogramOf: 1, CastsOf: 2}
+"""Order of the statistics of a distribution."""
 
 
 def covers(statistic: Statistic, wanted: Statistic) -> bool:
@@ -55,15 +66,17 @@ def covers(statistic: Statistic, wanted: Statistic) -> bool:
         return True
     if isinstance(statistic, SaturationOf) and isinstance(wanted, SaturationOf):
         return statistic == wanted or statistic == replace(wanted, keep_map=True)
-    return statistic == wanted or (
-        isinstance(statistic, HistogramOf) and isinstance(wanted, MomentsOf)
-    )
+    if isinstance(statistic, SaturationOf) or isinstance(wanted, SaturationOf):
+        return False
+    return DETAIL[type(statistic)] >= DETAIL[type(wanted)]
 
 
 def result_as(statistic: Statistic, result: Any) -> Any:
     """Returns a covering result as the result of a statistic."""
-    if isinstance(statistic, MomentsOf) and isinstance(result, Histogram):
+    if isinstance(statistic, MomentsOf) and isinstance(result, Histogram | Casts):
         return result.moments
+    if isinstance(statistic, HistogramOf) and isinstance(result, Casts):
+        return result.histogram
     if (
         isinstance(statistic, SaturationOf)
         and isinstance(result, Saturation)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..measure.accumulate import Accumulator
 from ..measure.activations import Activation
 from ..measure.flat_regions import FlatRegion, flat_region
-from ..measure.statistic import HistogramOf, MomentsOf, SaturationOf, Statistic
+from ..measure.statistic import Distribution, SaturationOf, Statistic
 from .context import FitContext
 from .function_calls import FunctionCalls
 from .guard import Guard
@@ -230,7 +230,7 @@ class LayerObserver:
                 )
 
     def _add_gradient(
-        self, key: Key, statistic: MomentsOf | HistogramOf, gradient: Tensor
+        self, key: Key, statistic: Distribution, gradient: Tensor
     ) -> None:
         self.accumulator.add(
             key, statistic, self.context.scale.unscaled_activation_grad(gradient)

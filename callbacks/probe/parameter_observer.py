@@ -189,7 +189,9 @@ class ParameterObserver:
                 and shard.shape == before.shape
                 and shard.dtype == before.dtype
             ):
-                changes.append((Key(Quantity.UPDATE, name, MOMENTS), shard, before))
+                for key in self.plan.keys_of_param(Quantity.UPDATE, name):
+                    if not isinstance(key.statistic, SaturationOf):
+                        changes.append((key, key.statistic, shard, before))
                 after.append((Key(Quantity.UPDATED, name, MOMENTS), MOMENTS, shard))
         self.accumulator.attempt(
             [key for key, *_ in changes], partial(self.accumulator.add_changes, changes)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..measure.accumulate import Accumulator
-from ..measure.statistic import MomentsOf
+from ..measure.statistic import MomentsOf, result_as
 from .context import FitContext
 from .guard import Guard
 from .layer_observer import LayerObserver
@@ -214,7 +214,7 @@ class Step:
 def unmoved_in(results: Mapping[Key, Any]) -> set[str]:
     """Returns the parameters whose update is zero."""
     updates = (
-        (key.name, change)
+        (key.name, result_as(MOMENTS, change))
         for key, change in results.items()
         if key.quantity is Quantity.UPDATE
     )

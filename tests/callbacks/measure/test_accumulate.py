@@ -19,12 +19,18 @@ from callbacks.measure.flat_regions import FlatRegion
 from callbacks.measure.moments import Moments
 from callbacks.measure.pieces import PIECE, widened
 from callbacks.measure.placement import simulated_device
-from callbacks.measure.statistic import HistogramOf, MomentsOf, SaturationOf
+from callbacks.measure.statistic import (
+    CastsOf,
+    HistogramOf,
+    MomentsOf,
+    SaturationOf,
+    result_as,
+)
 
 PLACES = {"cpu": contextlib.nullcontext, "device": simulated_device}
 BOTH = pytest.mark.parametrize("place", PLACES)
 STATISTICS = pytest.mark.parametrize(
-    "statistic", [MomentsOf(), HistogramOf()], ids=repr
+    "statistic", [MomentsOf(), HistogramOf(), CastsOf()], ids=repr
 )
 SATURATED = FlatRegion(lambda h: h > 0.99)
 
@@ -40,7 +46,7 @@ def measure(
 
 
 def moments_of(result: Any) -> Moments:
-    return result.moments if isinstance(result, Histogram) else result
+    return result_as(MomentsOf(), result)
 
 
 @BOTH
@@ -149,7 +155,7 @@ class TestChanges:
     ) -> None:
         before = after * 0.9
         moments = measure(
-            place, lambda accumulator: accumulator.add_changes([("a", after, before)])
+            place, lambda accumulator: accumulator.add_changes([("a", MomentsOf(), after, before)])
         )["a"]
         expect_moments(moments, widened(after) - widened(before), extremes=1e-15)
 
@@ -161,12 +167,12 @@ class TestChanges:
         monkeypatch.setattr(accumulate, "CHUNK", 2048)
         long = torch.randn(2, 3 * PIECE + 7).bfloat16()
         pairs = [
-            ("long", *long),
-            ("short", torch.ones(3), torch.zeros(3)),
-            ("double", *torch.randn(2, 9).double()),
+            ("long", MomentsOf(), *long),
+            ("short", MomentsOf(), torch.ones(3), torch.zeros(3)),
+            ("double", MomentsOf(), *torch.randn(2, 9).double()),
         ]
         results = measure(place, lambda accumulator: accumulator.add_changes(pairs))
-        for key, after, before in pairs:
+        for key, _, after, before in pairs:
             expect_moments(
                 results[key], after.double() - before.double(), extremes=1e-15
             )
@@ -175,7 +181,7 @@ class TestChanges:
     def test_of_shapes_and_strides(self, place: str) -> None:
         after, before = torch.randn(6, 5).t(), torch.randn(5, 6)
         moments = measure(
-            place, lambda accumulator: accumulator.add_changes([("a", after, before)])
+            place, lambda accumulator: accumulator.add_changes([("a", MomentsOf(), after, before)])
         )["a"]
         expect_moments(moments, after - before, extremes=1e-15)
 
@@ -270,7 +276,10 @@ class TestFailures:
         with PLACES[place]():
             accumulator = Accumulator[str]()
             accumulator.add_changes(
-                [("a", torch.ones(2), torch.zeros(2)), ("b", broken, torch.zeros(3))]
+                [
+                    ("a", MomentsOf(), torch.ones(2), torch.zeros(2)),
+                    ("b", MomentsOf(), broken, torch.zeros(3)),
+                ]
             )
             results = accumulator.results()
         assert results.keys() == {"a"}
@@ -306,7 +315,7 @@ class TestTransfer:
             for key in "abc":
                 accumulator.add(key, HistogramOf(), torch.randn(5))
                 accumulator.add(key, HistogramOf(), torch.randn(70_000))
-            accumulator.add_changes([("d", torch.ones(2), torch.zeros(2))])
+            accumulator.add_changes([("d", MomentsOf(), torch.ones(2), torch.zeros(2))])
             accumulator.add_saturation("e", SaturationOf(), SATURATED, torch.ones(2, 2))
 
         results = measure("device", add)

@@ -13,13 +13,14 @@ from values import special_tensors, tensor_lists
 from callbacks import Histogram
 from callbacks.measure import device
 from callbacks.measure.device import ROW, chunks_of, pool_chunk, reduce_chunk
+from callbacks.measure.statistic import CastsOf, Distribution, HistogramOf, MomentsOf
 
 
-def reduce_together(tensors: list[Tensor], with_histogram: bool) -> list[Any]:
+def reduce_together(tensors: list[Tensor], statistic: Distribution) -> list[Any]:
     """Reduces tensors in chunks and pools the results of each tensor's pieces."""
     results: dict[int, Any] = {}
     for chunk in chunks_of(tensors):
-        sums = reduce_chunk(chunk, with_histogram)
+        sums = reduce_chunk(chunk, statistic)
         for index, result in pool_chunk(sums, sums.tensors()):
             results[index] = results[index] + result if index in results else result
     return [results[index] for index in range(len(tensors))]
@@ -27,8 +28,8 @@ def reduce_together(tensors: list[Tensor], with_histogram: bool) -> list[Any]:
 
 def expect_each(tensors: list[Tensor]) -> None:
     for result, moments, values in zip(
-        reduce_together(tensors, True),
-        reduce_together(tensors, False),
+        reduce_together(tensors, HistogramOf()),
+        reduce_together(tensors, MomentsOf()),
         tensors,
         strict=True,
     ):
@@ -56,7 +57,7 @@ def test_special_tensors_alone(name: str) -> None:
 def test_extremes_are_exact(dtype: torch.dtype) -> None:
     values = torch.tensor([1.0, 1e-20, -0.3, 1e-30], dtype=dtype)
     for chosen in (values, values[[0, 1]], values[[2, 3]]):
-        (moments,) = reduce_together([chosen], with_histogram=False)
+        (moments,) = reduce_together([chosen], MomentsOf())
         assert (moments.low, moments.high) == (chosen.min().item(), chosen.max().item())
 
 
@@ -95,7 +96,7 @@ def test_chunks_are_bounded() -> None:
 
 def test_no_cancellation_far_from_zero() -> None:
     values = torch.randn(100_000, dtype=torch.float64).mul(0.01).add(1e4 + 4e-4).float()
-    (moments,) = reduce_together([values], with_histogram=False)
+    (moments,) = reduce_together([values], MomentsOf())
     assert moments.std == pytest.approx(values.double().std().item(), rel=1e-4)
     assert moments.mean == pytest.approx(values.double().mean().item(), abs=1e-5)
 
@@ -107,7 +108,7 @@ def test_squares_neither_overflow_nor_vanish(
     size: float, shift: float, count: int
 ) -> None:
     values = ((torch.randn(count) + shift) * size).clamp(-3e38, 3e38)
-    (moments,) = reduce_together([values], with_histogram=False)
+    (moments,) = reduce_together([values], MomentsOf())
     expect_moments(moments, values, extremes=1e-15)
     assert moments.std == pytest.approx(values.double().std().item(), rel=1e-4)
 
@@ -115,7 +116,7 @@ def test_squares_neither_overflow_nor_vanish(
 @pytest.mark.parametrize("constant", [0.0, 0.1, -3.7e-20, 1e30])
 @pytest.mark.parametrize("count", [1, 3, 100_003])
 def test_a_constant_has_no_spread_at_all(constant: float, count: int) -> None:
-    (moments,) = reduce_together([torch.full((count,), constant)], with_histogram=False)
+    (moments,) = reduce_together([torch.full((count,), constant)], MomentsOf())
     assert moments.mean == torch.tensor(constant).item()
     assert moments.squares == 0.0
 
@@ -124,7 +125,7 @@ def test_flushed_subnormal_numbers() -> None:
     torch.set_flush_denormal(True)
     try:
         (moments,) = reduce_together(
-            [torch.tensor([1e-40, -1e-40, 3e-41])], with_histogram=False
+            [torch.tensor([1e-40, -1e-40, 3e-41])], MomentsOf()
         )
     finally:
         torch.set_flush_denormal(False)
@@ -134,16 +135,16 @@ def test_flushed_subnormal_numbers() -> None:
     assert moments.std < 1e-39
 
 
-@pytest.mark.parametrize("with_histogram", [True, False])
-def test_waits_for_no_device(with_histogram: bool) -> None:
+@pytest.mark.parametrize("statistic", [MomentsOf(), HistogramOf(), CastsOf()])
+def test_waits_for_no_device(statistic: Distribution) -> None:
     tensors = [torch.randn(3000), torch.randn(50), torch.randn(7, dtype=torch.float64)]
     with Operations() as operations:
         for chunk in chunks_of(tensors):
-            reduce_chunk(chunk, with_histogram)
+            reduce_chunk(chunk, statistic)
     assert not WAITS & set(operations.names)
     meta = torch.empty(9, 9, device="meta")  # a device without numbers to read
-    sums = reduce_chunk(next(chunks_of([meta])), with_histogram)
-    assert len(sums.tensors()) == (3 if with_histogram else 1)
+    sums = reduce_chunk(next(chunks_of([meta])), statistic)
+    assert len(sums.tensors()) == (1 if statistic is MomentsOf() else 3)
 
 
 def test_more_tensors_need_no_more_kernels() -> None:
@@ -151,7 +152,7 @@ def test_more_tensors_need_no_more_kernels() -> None:
         tensors = [torch.zeros(10) for _ in range(number)]
         with Operations() as operations:
             for chunk in chunks_of(tensors):
-                reduce_chunk(chunk, with_histogram=True)
+                reduce_chunk(chunk, HistogramOf())
         return operations.kernels
 
     assert kernels_for(40) == kernels_for(20)
@@ -159,7 +160,7 @@ def test_more_tensors_need_no_more_kernels() -> None:
 
 def test_results_are_those_of_the_host() -> None:
     values = torch.tanh(torch.randn(5000) * 3)
-    (result,) = reduce_together([values], with_histogram=True)
+    (result,) = reduce_together([values], HistogramOf())
     alone = Histogram.of(values)
     assert (result.bins.tolist(), result.counts.tolist(), result.zeros) == (
         alone.bins.tolist(),

@@ -11,12 +11,13 @@ from callbacks import Histogram
 from callbacks.measure import host
 from callbacks.measure.host import measure_together
 from callbacks.measure.moments import Moments
+from callbacks.measure.statistic import CastsOf, Distribution, HistogramOf, MomentsOf
 
 
 def expect_each(tensors: list[Tensor]) -> None:
     """Checks the histogram and the moments of each of the tensors."""
-    histograms = measure_together(tensors, with_histogram=True)
-    moments = measure_together(tensors, with_histogram=False)
+    histograms = measure_together(tensors, HistogramOf())
+    moments = measure_together(tensors, MomentsOf())
     for histogram, without_histogram, values in zip(
         histograms, moments, tensors, strict=True
     ):
@@ -71,9 +72,9 @@ def test_both_precisions_in_turn() -> None:
     )
 
 
-@pytest.mark.parametrize("with_histogram", [True, False])
+@pytest.mark.parametrize("statistic", [MomentsOf(), HistogramOf(), CastsOf()])
 def test_small_tensors_are_joined(
-    with_histogram: bool, monkeypatch: pytest.MonkeyPatch
+    statistic: Distribution, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten tensors of one type in one array, a large one alone."""
     joined: list[int] = []
@@ -86,7 +87,7 @@ def test_small_tensors_are_joined(
     monkeypatch.setattr(host.JoinedTensors, "__init__", counted)
     measure_together(
         [torch.randn(20), torch.randn(100_000), *(torch.randn(3) for _ in range(9))],
-        with_histogram,
+        statistic,
     )
     assert joined == [10]
 
@@ -94,11 +95,11 @@ def test_small_tensors_are_joined(
 def test_leaves_the_tensors_unchanged() -> None:
     tensors = [torch.randn(5), torch.randn(7)]
     copies = [tensor.clone() for tensor in tensors]
-    measure_together(tensors, with_histogram=True)
+    measure_together(tensors, HistogramOf())
     assert all(
         torch.equal(tensor, copy) for tensor, copy in zip(tensors, copies, strict=True)
     )
 
 
 def test_of_no_tensors() -> None:
-    assert measure_together([], with_histogram=True) == []
+    assert measure_together([], HistogramOf()) == []
