@@ -12,8 +12,10 @@ from .health.finding import Finding
 from .health.health_report import HealthReport
 from .health_check import HealthCheck, UnhealthyTraining
 from .measure.histogram import Histogram
+from .number_range import NumberRange
 from .page.run_difference import RunDifference
 from .probe.selection import choose_layers, choose_params
+from .ranges.range_table import RangeTable
 from .recorder.replay_result import ReplayResult
 from .replay import replay
 from .saturation_map import SaturationMap
@@ -30,6 +32,8 @@ __all__ = [
     "HealthCheck",
     "HealthReport",
     "Histogram",
+    "NumberRange",
+    "RangeTable",
     "ReplayResult",
     "RunDifference",
     "SaturationMap",

@@ -230,9 +230,7 @@ class Accumulator(Generic[Key]):
                 self._attempt(measure, [item])
 
     def _measure_on_host(self, group: Sequence[Item]) -> None:
-        results = measure_together(
-            [item.values for item in group], group[0].statistic
-        )
+        results = measure_together([item.values for item in group], group[0].statistic)
         for item, result in zip(group, results, strict=True):
             self._pool(item.key, result)
 

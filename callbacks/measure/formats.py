@@ -40,7 +40,9 @@ class Format:
 
     def limits(self) -> Integers:
         """Returns `(3,)` patterns of float32: the first magnitudes that are not zero, normal, and out of range."""
-        zero = _bits(self.step / 2) + 1  # half of the smallest number is rounded to zero, the even one
+        zero = (
+            _bits(self.step / 2) + 1
+        )  # half of the smallest number is rounded to zero, the even one
         normal = _bits(2.0**self.lowest - self.step / 2)
         exponent = math.floor(math.log2(self.largest)) - self.mantissa
         is_odd = int(self.largest / 2.0**exponent) % 2

@@ -23,6 +23,7 @@ from callbacks import (
     GradStats,
     HealthCheck,
     Histogram,
+    NumberRange,
     SaturationMap,
     UpdateRatio,
 )
@@ -30,12 +31,13 @@ from callbacks import (
 FOUR = (ActivationHistogram, GradStats, UpdateRatio, SaturationMap)
 """Instruments whose numbers are compared with a plain loop."""
 
-ALL = (*FOUR, HealthCheck)
+ALL = (*FOUR, NumberRange, HealthCheck)
 ARGUMENTS: dict[type[Callback], set[str]] = {
     ActivationHistogram: {"layers"},
     GradStats: {"layers", "params"},
     UpdateRatio: {"params"},
     SaturationMap: {"layers"},
+    NumberRange: {"layers", "params"},
     HealthCheck: {"layers", "params"},
 }
 """Pattern arguments that each instrument has a use for."""

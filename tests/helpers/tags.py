@@ -7,6 +7,7 @@ from callbacks import (
     ActivationHistogram,
     GradStats,
     HealthCheck,
+    NumberRange,
     SaturationMap,
     UpdateRatio,
 )
@@ -14,6 +15,16 @@ from callbacks import (
 LAYERS, PARAMS = ("net.1", "net.3"), ("net.0.weight", "net.2.weight", "net.4.weight")
 
 PARTS = ("", "_mean", "_std")
+
+TENSORS = (
+    *(f"activation/{layer}" for layer in LAYERS),
+    *(f"activation_grad/{layer}" for layer in LAYERS),
+    *(
+        f"{plot}/{param}"
+        for plot in ("weight", "weight_grad", "update")
+        for param in PARAMS
+    ),
+)
 
 TAGS: Mapping[Any, set[str]] = {
     ActivationHistogram: {
@@ -31,6 +42,12 @@ TAGS: Mapping[Any, set[str]] = {
     UpdateRatio: {f"update_ratio/{param}" for param in PARAMS},
     SaturationMap: {
         f"{plot}/{layer}" for plot in ("saturation", "dead_units") for layer in LAYERS
+    },
+    NumberRange: {
+        f"{name}_{kind}/{tensor}"
+        for name in ("fp16", "bf16", "e4m3", "e5m2")
+        for kind in ("zero", "underflow", "subnormal", "overflow")
+        for tensor in TENSORS
     },
     HealthCheck: {"health/verdict"},
 }

@@ -16,8 +16,8 @@ EACH_FILE = pytest.mark.parametrize(
 )
 
 FOLDERS = (
-    *("health", "measure", "observation", "page", "probe", "recorder", "report"),
-    "trial",
+    *("health", "measure", "observation", "page", "probe", "ranges", "recorder"),
+    *("report", "trial"),
 )
 MESSAGES = {"_messages", "_lightning"}
 VALUES = {"_healthy", "_card"}
@@ -31,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "page": {"health", "probe", *MESSAGES, *VALUES},
     "probe": {"measure", *MESSAGES},
     "recorder": {"health", "measure", "probe", *MESSAGES},
+    "ranges": {"health", "measure", "report"},
     "report": {"measure", *MESSAGES, *VALUES},
     "trial": {"_instrument", "measure", "probe", "report", *MESSAGES},
     "_lightning": set(),
@@ -64,6 +65,7 @@ PACKAGES: dict[str, set[str]] = {
     },
     "probe": {"torch", "numpy"},
     "recorder": {"torch", "matplotlib"},
+    "ranges": {"numpy"},
     "report": {
         "torch",
         "numpy",

@@ -155,7 +155,10 @@ class TestChanges:
     ) -> None:
         before = after * 0.9
         moments = measure(
-            place, lambda accumulator: accumulator.add_changes([("a", MomentsOf(), after, before)])
+            place,
+            lambda accumulator: accumulator.add_changes(
+                [("a", MomentsOf(), after, before)]
+            ),
         )["a"]
         expect_moments(moments, widened(after) - widened(before), extremes=1e-15)
 
@@ -181,7 +184,10 @@ class TestChanges:
     def test_of_shapes_and_strides(self, place: str) -> None:
         after, before = torch.randn(6, 5).t(), torch.randn(5, 6)
         moments = measure(
-            place, lambda accumulator: accumulator.add_changes([("a", MomentsOf(), after, before)])
+            place,
+            lambda accumulator: accumulator.add_changes(
+                [("a", MomentsOf(), after, before)]
+            ),
         )["a"]
         expect_moments(moments, after - before, extremes=1e-15)
 

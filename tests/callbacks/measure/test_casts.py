@@ -86,13 +86,17 @@ def expect_casts(casts: Casts, values: Tensor) -> None:
 def with_neighbours(values: Tensor) -> Tensor:
     """Returns values, those just below and above, and all with the other sign."""
     up, down = torch.tensor(math.inf), torch.tensor(-math.inf)
-    near = torch.cat([values, values.nextafter(up.to(values)), values.nextafter(down.to(values))])
+    near = torch.cat(
+        [values, values.nextafter(up.to(values)), values.nextafter(down.to(values))]
+    )
     return torch.cat([near, -near])
 
 
 def boundaries(name: str, source: torch.dtype) -> Tensor:
     """Returns all numbers of a format, the middle of each two, and one octave beyond the last."""
-    positive = torch.arange(2 ** (torch.finfo(DTYPES[name]).bits - 1), dtype=torch.int32)
+    positive = torch.arange(
+        2 ** (torch.finfo(DTYPES[name]).bits - 1), dtype=torch.int32
+    )
     size = {8: torch.uint8, 16: torch.int16}[torch.finfo(DTYPES[name]).bits]
     numbers = positive.to(size).view(DTYPES[name]).double()
     numbers = numbers[numbers.isfinite()]
@@ -140,9 +144,7 @@ class TestEqualToCasting:
     @BOTH
     @SOURCES
     @pytest.mark.parametrize("count", [1, 999, SMALL + 1, 3 * PIECE + 5])
-    def test_of_random_bits(
-        self, count: int, source: torch.dtype, place: str
-    ) -> None:
+    def test_of_random_bits(self, count: int, source: torch.dtype, place: str) -> None:
         """Of all exponents, with NaN among them; of float64 up to 1e300, so that sums are finite."""
         generator = torch.Generator().manual_seed(count)
         bits = torch.randint(0, 256, (count, 8), generator=generator).to(torch.uint8)
@@ -172,7 +174,9 @@ class TestEqualToCasting:
     def test_of_special_tensors(self, place: str) -> None:
         tensors = list(special_tensors().values())
         for casts, values in zip(measured(place, tensors), tensors, strict=True):
-            expect_casts(casts, values.float() if values.dtype in DTYPES.values() else values)
+            expect_casts(
+                casts, values.float() if values.dtype in DTYPES.values() else values
+            )
 
     @BOTH
     def test_where_subnormal_numbers_are_flushed(self, place: str) -> None:

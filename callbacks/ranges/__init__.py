@@ -1,0 +1,1 @@
+"""Rows and table of the ranges of numbers."""
