@@ -33,6 +33,10 @@ DERIVED = (
 )
 """Tags, or first components of tags, whose values follow from other tags."""
 
+RANGES = ("_underflow", "_subnormal", "_overflow")
+"""Ends of the first components of tags of `NumberRange`: rounding of what is nearly zero moves values across a limit,
+and decides on which steps a number is written."""
+
 EVALUATION = ("val", "test", "valid", "validation")
 """First words of tags that are not measured in training steps."""
 
@@ -114,13 +118,16 @@ def place_of(tag: str) -> tuple[str, str]:
     Example:
         >>> place_of("weight_grad_std/net.0.weight"), place_of("train/loss"), place_of("val/loss")
         (('gradients', 'net.0.weight'), ('loss', 'train/loss'), ('numbers', 'val/loss'))
+        >>> place_of("fp16_underflow/activation_grad/net.1")[0]
+        ''
     """
     plot, _, where = tag.partition("/")
     base = plot.removesuffix("_mean").removesuffix("_std")
     if tag not in DERIVED and where and base in STAGE_OF_PLOT:
         return STAGE_OF_PLOT[base], where
     name = tag.lower()
-    if {plot, tag} & set(DERIVED) or any(word in name for word in CLOCK):
+    is_derived = plot in DERIVED or tag in DERIVED or plot.endswith(RANGES)
+    if is_derived or any(word in name for word in CLOCK):
         return "", tag
     is_evaluation = name.replace("/", "_").startswith(EVALUATION)
     return ("loss" if "loss" in name and not is_evaluation else "numbers"), tag

@@ -1,5 +1,38 @@
 """Descriptions of tags, which TensorBoard shows beside a chart: what it is, what is good, and what is not."""
 
+from ..measure.formats import FORMATS
+
+RANGES = {
+    "underflow": (
+        "Fraction of the values that are not zero and would become zero in {format} (at {zero:.2g} and below). "
+        "**Good:** below 0.01, or not there. **Bad:** most of a gradient: it needs a scale, or a wider format."
+    ),
+    "subnormal": (
+        "Fraction of the values that would be subnormal in {format} (below {normal:.2g}), with fewer digits. "
+        "**Bad:** most of them."
+    ),
+    "overflow": (
+        "Fraction of the values beyond the largest number of {format}, {largest:.5g}. **Good:** this chart is not "
+        "there."
+    ),
+}
+"""Markdown by the second part of the names of `NumberRange`'s charts."""
+
+
+def range_descriptions() -> dict[str, str]:
+    """Returns the descriptions of the charts of `NumberRange`."""
+    descriptions: dict[str, str] = {}
+    for name, each in FORMATS.items():
+        limits = {
+            "zero": each.step / 2,
+            "normal": 2.0**each.lowest,
+            "largest": each.largest,
+        }
+        for kind, text in RANGES.items():
+            descriptions[f"{name}_{kind}"] = text.format(format=name, **limits)
+    return descriptions
+
+
 DESCRIPTIONS = {
     "activation": (
         "Distribution of the outputs of a layer. **Good:** a spread that stays alike from layer to layer. "
@@ -69,6 +102,7 @@ DESCRIPTIONS = {
     "activation_grad_distribution": "Curves of the distributions of gradients of activations. **Good:** alike.",
     "weight_grad_distribution": "Curves of the distributions of gradients of parameters, with gradient : weight.",
     "saturation_map": "Examples by units; white is saturated. **Bad:** a white column is a dead unit.",
+    **range_descriptions(),
 }
 """Markdown by tag, or by the first part of all other tags."""
 

@@ -19,6 +19,7 @@ from callbacks import (
     ActivationHistogram,
     GradStats,
     HealthCheck,
+    NumberRange,
     SaturationMap,
     UpdateRatio,
 )
@@ -53,6 +54,7 @@ class TestNothingToMeasure:
         SaturationMap: NO_LAYER,
         UpdateRatio: r"parameter.*in step 0.*params=\[\.\.\.\]",
         GradStats: "finds no .* in step 0",
+        NumberRange: "has nothing to measure in step 0: choose layers",
         HealthCheck: "nothing to judge in step 0: WithoutParameters has no parameters",
     }
 

@@ -21,6 +21,7 @@ PICTURES = {
     "GradStats": ["activation_grad_distribution", "weight_grad_distribution"],
     "UpdateRatio": ["update_ratio"],
     "SaturationMap": ["saturation_map/net.1", "saturation_map/net.3"],
+    "NumberRange": [],
     "HealthCheck": [],
 }
 
