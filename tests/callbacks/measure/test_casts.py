@@ -4,60 +4,26 @@ import contextlib
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from casting import DTYPES, counts_by_casting
 from hypothesis import given, settings
 from torch import Tensor
 from values import special_tensors, tensor_lists
 
 from callbacks import Histogram
 from callbacks.measure.accumulate import Accumulator
-from callbacks.measure.casts import CastCounts, Casts
+from callbacks.measure.casts import Casts
 from callbacks.measure.formats import FORMATS, limits_of
 from callbacks.measure.host import SMALL
 from callbacks.measure.pieces import PIECE
 from callbacks.measure.placement import simulated_device
 from callbacks.measure.statistic import CastsOf
 
-DTYPES = {
-    "fp16": torch.float16,
-    "bf16": torch.bfloat16,
-    "e4m3": torch.float8_e4m3fn,
-    "e5m2": torch.float8_e5m2,
-}
 PLACES = {"cpu": contextlib.nullcontext, "device": simulated_device}
 BOTH = pytest.mark.parametrize("place", PLACES)
 SOURCES = pytest.mark.parametrize("source", [torch.float32, torch.float64])
 EACH = pytest.mark.parametrize("name", FORMATS)
-
-
-def is_out_of_range(values: Tensor, name: str, results: Tensor) -> Tensor:
-    """Returns the mask of values beyond the largest number of a format.
-
-    PyTorch casts those to infinity; of e4m3, which has none, older versions to NaN and newer ones to the largest
-    number. So its values are rounded as if it had more octaves, by NumPy in float64, and compared with that number.
-    """
-    if name != "e4m3":
-        return results.isinf()
-    rounded_first = values.float().double().abs().numpy()
-    _, exponent = np.frexp(rounded_first)
-    step = np.ldexp(1.0, exponent - 4)  # a mantissa of 1 + 3 bits
-    return torch.from_numpy(np.rint(rounded_first / step) * step > 448)
-
-
-def counts_by_casting(values: Tensor, name: str) -> CastCounts:
-    """Returns the counts of a format, by casting."""
-    values = values.detach().resolve_neg().flatten()
-    values = values[values.double().isfinite()]
-    results = values.to(DTYPES[name]).double()
-    smallest = torch.finfo(DTYPES[name]).smallest_normal
-    return CastCounts(
-        zero=int((results == 0).sum()),
-        underflow=int(((results == 0) & (values.double() != 0)).sum()),
-        subnormal=int(((results != 0) & (results.abs() < smallest)).sum()),
-        overflow=int(is_out_of_range(values, name, results).sum()),
-    )
 
 
 def measured(place: str, tensors: list[Tensor]) -> list[Casts]:
