@@ -77,7 +77,10 @@ class RangeRow:
 
     @property
     def fits(self) -> Fits:
-        """Whether the values fit into `fp8`: none too large or not finite, and at most a hundredth lost."""
+        """Answer for `fp8`: "as it is", "scaled" (by 2**scale) or "no".
+
+        A tensor fits if no value is too large or not finite, and at most a hundredth of the values are lost.
+        """
         if self.casts.nonfinite or not self.count:
             return "no"
         if not self.casts.to(self.fp8).overflow and self.lost <= MOST_LOST:

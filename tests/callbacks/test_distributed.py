@@ -109,9 +109,7 @@ def test_a_measurement_that_fails_on_one_rank_is_off_on_all(tmp_path: Path) -> N
     assert len(activations) == 12
     assert all("activation_mean/net.tanh1" in activations[step] for step in activations)
     assert len(first["UpdateRatio"]) == 12
-    assert (
-        errors.count("the histogram of the output of net.pair.1 failed in step 2") == 1
-    )
+    assert errors.count("the casts of the output of net.pair.1 failed in step 2") == 1
 
 
 def test_tensor_parallelism_is_not_measured_and_warned_of(tmp_path: Path) -> None:

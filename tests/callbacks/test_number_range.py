@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 import torch
-from casting import ranges_by_hand, wide_net
+from casting import fractions_by_casting, ranges_by_hand, wide_net
 from fits import (
     ByHand,
     Numbers,
@@ -24,6 +24,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.precision import MixedPrecision
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from callbacks import (
     ActivationHistogram,
@@ -151,6 +152,50 @@ class TestNumbersAreThoseOfCasting:
             assert not [tag for tag in record if "/weight_grad/" in tag]
             assert record["fp16_zero/update/net.0.weight"] == 1
             assert record["fp16_underflow/update/net.0.weight"] == 0
+
+    def test_of_functions_and_of_a_layer_called_twice(self) -> None:
+        """Values of all calls and micro-batches together."""
+
+        class Calls(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.first, self.second, self.head = (
+                    nn.Linear(4, 8),
+                    nn.Linear(8, 8),
+                    nn.Linear(8, 1),
+                )
+                self.tanh = nn.Tanh()
+                self.values: dict[str, list[Tensor]] = {"tanh": [], "relu": []}
+
+            def forward(self, x: Tensor) -> Tensor:
+                h = self.tanh(self.first(x))
+                again = self.tanh(self.second(h))
+                rectified = F.relu(self.second(again * 1e-3))
+                for output in (h, again, rectified):
+                    output.retain_grad()
+                self.values["tanh"] += [h, again]
+                self.values["relu"].append(rectified)
+                return self.head(rectified)
+
+        net = Calls()
+        instrument = Keeps()
+        fit(
+            lambda: Regression(net),
+            [instrument],
+            max_steps=1,
+            accumulate_grad_batches=2,
+        )
+        (record,) = instrument.records
+        for name, outputs in net.values.items():
+            gradients = [output.grad for output in outputs]
+            expected = fractions_by_casting(
+                {
+                    f"activation/net.{name}": torch.cat(outputs),
+                    f"activation_grad/net.{name}": torch.cat(gradients),  # type: ignore[arg-type]
+                }
+            )
+            assert len(expected) == 2 * 16
+            assert {tag: record[tag] for tag in expected} == expected
 
     @pytest.mark.filterwarnings("ignore")
     def test_of_compiled_layers_parameters_alone(self) -> None:

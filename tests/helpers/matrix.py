@@ -361,6 +361,44 @@ RECORDER_MATRIX: dict[str, list[Cell]] = {
         Cell(
             "outputs inside compiled code",
             BUNDLES + "TestModules::test_compiled",
+RANGES = in_file("number_range")
+CASTING = RANGES + "TestNumbersAreThoseOfCasting::"
+
+RANGE_MATRIX: dict[str, list[Cell]] = {
+    "optimization": [
+        Cell("automatic, accumulation", CASTING + "test_in_automatic_optimization"),
+        Cell("by hand", CASTING + "test_in_manual_optimization"),
+        Cell("clipping", CASTING + "test_gradients_are_not_clipped_and_updates_are"),
+        Cell("frozen", RANGES + "TestTable::test_a_frozen_parameter_keeps_its_row"),
+    ],
+    "precision": [
+        Cell(
+            "32, 64, bf16-mixed, bf16-true", CASTING + "test_in_automatic_optimization"
+        ),
+        Cell("16-mixed, fused optimizer", CASTING + "test_gradients_are_unscaled"),
+        Cell("skipped steps", CASTING + "test_a_step_that_the_scaler_skips"),
+        Cell(
+            "casts of every type",
+            "callbacks/measure/test_casts.py::TestEqualToCasting",
+        ),
+    ],
+    "strategy": [
+        Cell("DDP", RANKS + "test_numbers_are_those_of_the_whole_batch[ddp]"),
+        Cell(
+            "FSDP2 (ModelParallelStrategy)",
+            RANKS + "test_numbers_are_those_of_the_whole_batch[fsdp2]",
+        ),
+        Cell("ranks that differ", RANKS + "test_a_layer_that_only_one_rank_calls"),
+        Cell("the path of accelerators", CASTING + "test_as_on_an_accelerator"),
+    ],
+    "compile": [
+        Cell(
+            "gradients, parameters, updates",
+            CASTING + "test_of_compiled_layers_parameters_alone",
+        ),
+        Cell(
+            "layers inside compiled code",
+            CASTING + "test_of_compiled_layers_parameters_alone",
             mark=LEFT_OUT,
         ),
     ],
@@ -401,8 +439,38 @@ RECORDER_MATRIX: dict[str, list[Cell]] = {
             RECORDER
             + "TestBundles::test_a_bundle_that_cannot_be_written_is_warned_of_once",
         ),
+            "functional activations, called twice",
+            CASTING + "test_of_functions_and_of_a_layer_called_twice",
+        ),
+    ],
+    "trainer": [
+        Cell(
+            "several fits", RANGES + "TestTable::test_a_frozen_parameter_keeps_its_row"
+        ),
+        Cell("beside the other callbacks", RANGES + "TestMeasuredOnce"),
+        Cell(
+            "pickle, deepcopy",
+            INSTRUMENT + "TestTraces::test_copies_and_pickles_in_the_middle_of_a_step",
+        ),
+    ],
+    "loggers": [
+        Cell(
+            "TensorBoard",
+            RANGES + "test_the_text_page_has_the_first_and_the_last_step",
+        ),
+        Cell("numbers alone", RANGES + "TestLogged"),
+        Cell("none", RANGES + "TestTable::test_before_and_after_a_fit"),
+    ],
+    "faults": [
+        Cell("NaN", RANGES + "TestTable::test_json_is_strict_and_complete"),
+        Cell("a measurement that raises", FAILURES + "TestAMeasurementThatRaises"),
+        Cell("an instrument that raises", FAILURES + "TestAnInstrumentThatRaises"),
     ],
 }
+
+
+MATRICES = (MATRIX, HEALTH_MATRIX, RECORDER_MATRIX, RANGE_MATRIX)
+"""All tables of the document."""
 
 
 def table(matrix: dict[str, list[Cell]], failing: frozenset[Cell] = frozenset()) -> str:
@@ -423,7 +491,7 @@ def passes(cell: Cell) -> bool:
 
 
 if __name__ == "__main__":
-    for matrix in (MATRIX, HEALTH_MATRIX, RECORDER_MATRIX):
+    for matrix in MATRICES:
         every_cell = [cell for cells in matrix.values() for cell in cells]
         failing = frozenset(cell for cell in every_cell if not passes(cell))
         print(table(matrix, failing), end="\n\n")

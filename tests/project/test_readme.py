@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from matrix import HEALTH_MATRIX, MATRIX, RECORDER_MATRIX, table
+from matrix import MATRICES, table
 
 # The configs name the classes of callbacks, which must have been imported.
 import callbacks  # noqa: F401
@@ -66,10 +66,9 @@ def test_commands_parse(arguments: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_matrix_refers_to_existing_tests() -> None:
     document = (ROOT / "docs" / "regimes.md").read_text()
-    matrices = MATRIX, HEALTH_MATRIX, RECORDER_MATRIX
-    for matrix in matrices:
+    for matrix in MATRICES:
         assert table(matrix) in document
-    for cell in chain(*(cells for matrix in matrices for cells in matrix.values())):
+    for cell in chain(*(cells for matrix in MATRICES for cells in matrix.values())):
         node = cell.tests
         file, *names = node.split("[")[0].split("::")
         code = (ROOT / "tests" / file).read_text()

@@ -1,5 +1,6 @@
 """Tests of the reduction in rows, as on an accelerator: equal to NumPy, without a wait for the device."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -156,6 +157,21 @@ def test_more_tensors_need_no_more_kernels() -> None:
         return operations.kernels
 
     assert kernels_for(40) == kernels_for(20)
+
+
+def test_casts_need_few_more_kernels_than_a_histogram() -> None:
+    """The mask of the sign, the search of the limits, and an addition, for all tensors together."""
+
+    def kernels_for(statistic: Distribution) -> Counter[str]:
+        tensors = [torch.zeros(10) for _ in range(20)]
+        with Operations() as operations:
+            for chunk in chunks_of(tensors):
+                reduce_chunk(chunk, statistic)
+        return Counter(operations.kernels)
+
+    more = kernels_for(CastsOf()) - kernels_for(HistogramOf())
+    more.pop("_to_copy", None)  # of the limits, on the host
+    assert more == {"bitwise_and": 1, "bucketize": 1, "add": 1}
 
 
 def test_results_are_those_of_the_host() -> None:
