@@ -13,9 +13,20 @@ from .probe.request import Quantity, Request, as_patterns
 from .ranges.range_row import RangeRow
 from .ranges.range_table import RangeTable
 from .report.event_points import select_pictures
+from .report.plots import Plot
+from .report.range_plot import RangePlot
 
 PAGE = "number_range"
-"""Tag of the text page."""
+"""Tag of the text page, and beginning of those of the pictures."""
+
+NAMES = {
+    "activation": "activations",
+    "activation_grad": "gradients of activations",
+    "weight": "parameters",
+    "weight_grad": "gradients of parameters",
+    "update": "updates",
+}
+"""Words for tensors in the titles of pictures."""
 
 
 class NumberRange(Instrument):
@@ -37,7 +48,9 @@ class NumberRange(Instrument):
           infinity, NaN or the largest number, as the version of PyTorch will have it;
         - `{format}_zero/{tensor}`: values that would be zero, zeros among them; not to loggers;
         - `nonfinite/{layer or param}`: number of NaN and Inf, from the first time that there are any;
-        - `number_range`: text page of TensorBoard, the `table`.
+        - `number_range`: text page of TensorBoard, the `table`;
+        - `number_range/activation`, and the same of the other four: pictures, one row a layer or parameter with its
+          magnitudes by octave, below the ranges of the formats.
 
     Loggers get a number from the first time that it is not zero: most of them always are. `latest` and `history` have
     all. A frozen parameter is measured once.
@@ -49,7 +62,8 @@ class NumberRange(Instrument):
             (at most 64 modules, evenly spread over depth) and, in a model without any, leaf modules with parameters.
         params: Shell-style patterns for a parameter's name; None = those with two and more axes (at most 64, evenly
             spread over depth).
-        figures: Whether to write the text page: at steps 0, 1, 2, 4, ever more rarely, and the last; at most 10.
+        figures: Whether to write the text page and the pictures: at steps 0, 1, 2, 4, ever more rarely, and the last;
+            at most 10.
         formats: Formats of the numbers and of the table's columns, of "fp16", "bf16", "e4m3" and "e5m2"; None = all.
 
     Attributes:
@@ -133,6 +147,23 @@ class NumberRange(Instrument):
             for tag, number in record.items()
             if tag in self._with_values and not tag.split("/")[0].endswith("_zero")
         }
+
+    def plots(self, measurements: Measurements) -> dict[str, Plot]:
+        plots: dict[str, Plot] = {}
+        for tensor, request in self._requests.items():
+            histograms = {
+                name: casts.histogram
+                for name, casts in measurements.of(request).items()
+                if casts.moments.magnitude
+            }
+            if histograms:
+                title = (
+                    f"{NAMES[tensor]} at step {measurements.step}\n"
+                    "gray: what a format holds, thin: its subnormal numbers"
+                )
+                plot = RangePlot(title, self._columns, histograms)
+                plots[f"{PAGE}/{tensor}"] = plot
+        return plots
 
     def what_is_missing(self, measurements: Measurements) -> str | None:
         if any(measurements.of(request) for request in self.requests):

@@ -36,7 +36,17 @@ class Format:
     @property
     def step(self) -> float:
         """Smallest number above zero, and the distance of subnormal numbers."""
-        return 2.0 ** (self.lowest - self.mantissa)
+        return 2.0**self.smallest
+
+    @property
+    def smallest(self) -> int:
+        """Exponent of the smallest number above zero."""
+        return self.lowest - self.mantissa
+
+    @property
+    def octaves(self) -> int:
+        """Exponent of the power of two that all numbers are below."""
+        return math.frexp(self.largest)[1]
 
     def limits(self) -> Integers:
         """Returns `(3,)` patterns of float32: the first magnitudes that are not zero, normal, and out of range."""

@@ -139,7 +139,7 @@ def most_underflow(histogram: Histogram, target: Format, scale: int) -> int:
         target: Format that is cast to.
         scale: Exponent of a power of two.
     """
-    exponent = round(math.log2(target.step)) - 1 - scale  # of the largest value lost
+    exponent = target.smallest - 1 - scale  # of the largest value lost
     last = max(0, (exponent - FIRST) * STEPS + 1)
     places = np.abs(histogram.bins - AROUND_ZERO)
     return int(histogram.counts[places <= last].sum()) - histogram.zeros

@@ -73,9 +73,9 @@ class RangeTable:
         """Returns the summary and a table."""
         if not self.rows:
             return f"{self.summary}\n"
-        columns = ["tensor", "of", "largest", *self.formats]
+        columns = ["tensor", "largest", *self.formats]
         if self._has_eight_bits:
-            columns += ["fp8", "fits", "scale", "lost at that scale"]
+            columns += ["fits into", "largest scale"]
         table = table_of(columns, [self._cells(row) for row in self.rows])
         return f"{self.summary}\n\n{table}\n"
 
@@ -87,12 +87,11 @@ class RangeTable:
         return bool({*self.formats} & {*EIGHT_BITS})
 
     def _cells(self, row: RangeRow) -> Sequence[str]:
-        cells = [row.tensor, row.name, compact(row.largest)]
+        cells = [f"{row.tensor}/{row.name}", compact(row.largest)]
         cells += [cell_of(row, name) for name in self.formats]
         if not self._has_eight_bits:
             return cells
-        scale = "none" if row.scale is None else f"2^{row.scale}"
-        return [*cells, row.fp8, row.fits, scale, percent(row.lost_scaled)]
+        return [*cells, answer_of(row), scale_of(row)]
 
 
 def cell_of(row: RangeRow, format_name: str) -> str:
@@ -107,3 +106,20 @@ def cell_of(row: RangeRow, format_name: str) -> str:
         if fractions[kind]
     ]
     return ", ".join(cells) or "all normal"
+
+
+def answer_of(row: RangeRow) -> str:
+    """Returns the format of 8 bits that a tensor fits into, and with which scale."""
+    answers = {
+        "as it is": f"{row.fp8} as it is",
+        "scaled": f"{row.fp8} times 2^{row.scale}",
+        "no": f"not {row.fp8}",
+    }
+    return answers[row.fits]
+
+
+def scale_of(row: RangeRow) -> str:
+    """Returns the largest scale without overflow, and what is lost with it."""
+    if row.scale is None:
+        return "any"
+    return f"2^{row.scale}: {percent(row.lost_scaled)} lost"

@@ -102,6 +102,11 @@ DESCRIPTIONS = {
     "activation_grad_distribution": "Curves of the distributions of gradients of activations. **Good:** alike.",
     "weight_grad_distribution": "Curves of the distributions of gradients of parameters, with gradient : weight.",
     "saturation_map": "Examples by units; white is saturated. **Bad:** a white column is a dead unit.",
+    "number_range": (
+        "Magnitudes by octave, one row a layer or parameter, darker where there are more values; the gray bars are "
+        "what each format holds, thin where its numbers are subnormal. **Good:** rows below the thick part of a bar, "
+        "or narrow enough to be moved there by a scale."
+    ),
     **range_descriptions(),
 }
 """Markdown by tag, or by the first part of all other tags."""

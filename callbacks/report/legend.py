@@ -20,12 +20,12 @@ ELLIPSIS = "…"
 Item = TypeVar("Item")
 
 
-def choose_evenly(items: Sequence[Item]) -> Sequence[Item]:
-    """Returns at most `MOST_LINES` items, evenly spread, with the first and the last."""
-    if len(items) <= MOST_LINES:
+def choose_evenly(items: Sequence[Item], most: int = MOST_LINES) -> Sequence[Item]:
+    """Returns at most so many items, two and more, evenly spread, with the first and the last."""
+    if len(items) <= most:
         return items
-    step = (len(items) - 1) / (MOST_LINES - 1)
-    return [items[round(i * step)] for i in range(MOST_LINES)]
+    step = (len(items) - 1) / (most - 1)
+    return [items[round(i * step)] for i in range(most)]
 
 
 def legend_rows(

@@ -22,6 +22,7 @@ from .density import (
 from .legend import choose_evenly, legend_rows
 from .number_text import compact, percent
 from .overview_plot import OverviewPlot
+from .range_plot import RangePlot
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +221,7 @@ Plot = (
     | HistogramPlot
     | MapPlot
     | OverviewPlot
+    | RangePlot
     | RatioPlot
     | SeriesPlot
     | WidthPlot

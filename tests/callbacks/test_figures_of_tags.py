@@ -21,7 +21,16 @@ PICTURES = {
     "GradStats": ["activation_grad_distribution", "weight_grad_distribution"],
     "UpdateRatio": ["update_ratio"],
     "SaturationMap": ["saturation_map/net.1", "saturation_map/net.3"],
-    "NumberRange": [],
+    "NumberRange": [
+        f"number_range/{tensor}"
+        for tensor in (
+            "activation",
+            "activation_grad",
+            "weight",
+            "weight_grad",
+            "update",
+        )
+    ],
     "HealthCheck": [],
 }
 

@@ -62,7 +62,7 @@ def set_ticks(
     (axes.set_xlim if is_x else axes.set_ylim)(*limits)
     axis.set_ticks([tick * 10.0**exponent for tick in ticks], labels=texts)
     unit = f" (in 1e{exponent})" if exponent else ""
-    _label(axes, axis, label + unit)
+    set_label(axes, axis, label + unit)
 
 
 def _exponent(limits: tuple[float, float]) -> int:
@@ -125,10 +125,10 @@ def set_decades(
     axis.set_ticks([10.0**decade for decade in decades], labels=texts)
     axis.set_minor_locator(NullLocator())
     (axes.set_xlim if is_x else axes.set_ylim)(*limits)
-    _label(axes, axis, label)
+    set_label(axes, axis, label)
 
 
-def _label(axes: Axes, axis: Axis, label: str) -> None:
+def set_label(axes: Axes, axis: Axis, label: str) -> None:
     """Labels an axis, and makes room for the label and the ticks on the left of the axes."""
     axis.set_label_text(label, fontsize=FONT)
     axis.labelpad = 1.5

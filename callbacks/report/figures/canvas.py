@@ -84,7 +84,7 @@ def titled_figure(title: str) -> tuple[Figure, float]:
     for number, line in enumerate(lines):
         text = figure.text(0.015, 0.985 - number * TITLE_LINE, "", va="top")
         text.set(fontsize=FONT, parse_math=False, usetex=False)
-        _fit(text, _printable(line))
+        _fit(text, printable(line))
     return figure, 1 - TITLE_LINE * len(lines) - 0.02
 
 
@@ -122,13 +122,13 @@ def add_legend(axes: Axes, rows: Sequence[str]) -> None:
     )
     for text, row in zip(legend.get_texts(), rows, strict=True):
         # "$" is a character like any other, and so is "_" at the start: matplotlib 3.8 leaves such labels out.
-        text.set(text=_printable(row), parse_math=False, usetex=False)
+        text.set(text=printable(row), parse_math=False, usetex=False)
     extent = legend.get_window_extent().transformed(axes.figure.transFigure.inverted())
     place = axes.get_position()
     axes.set_position((place.x0, place.y0, extent.x0 - 0.03 - place.x0, place.height))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Replaces what is no character of a line, and lone surrogates, which no font and no encoding has."""
     encodable = text.encode(errors="replace").decode()
     return "".join(each if each.isprintable() else " " for each in encodable)

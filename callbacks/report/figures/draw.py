@@ -12,6 +12,7 @@ from matplotlib.text import Text
 from .axes import limits_of, set_decades, set_steps, set_ticks
 from .canvas import add_legend, color, empty_figure, png
 from .overview import overview_figure
+from .ranges import range_figure
 
 GUIDE = -3.0
 """Rule of thumb of the lecture: an update of a thousandth of the parameter."""
@@ -164,6 +165,7 @@ FIGURES: dict[str, Callable[..., Figure]] = {
         density_figure,
         map_figure,
         overview_figure,
+        range_figure,
         ratio_figure,
         series_figure,
         width_figure,

@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -20,6 +21,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
+from callbacks.measure.formats import FORMATS
 from callbacks.measure.histogram import Histogram
 from callbacks.report import drawing_program
 from callbacks.report.figures.canvas import color, png
@@ -31,6 +33,7 @@ from callbacks.report.plots import (
     HistogramPlot,
     MapPlot,
     Plot,
+    RangePlot,
     RatioPlot,
     SeriesPlot,
     moment_cells,
@@ -95,6 +98,16 @@ def ratios(names: list[str], steps: list[int], *values: float) -> RatioPlot:
 def saturation(examples: int, units: int, title: str = "relu at step 1") -> MapPlot:
     shades = np.zeros((examples, units), dtype=np.uint8)
     return MapPlot(title, shades, np.arange(units) % 3 == 0, (128, 1024))
+
+
+def ranges(
+    names: list[str], *stds: float, formats: Sequence[str] = tuple(FORMATS)
+) -> RangePlot:
+    """Returns a plot of layers with stds that repeat."""
+    curves = densities(names, *stds).curves
+    histograms = {each.name: each.histogram for each in curves}
+    title = "gradients of activations at step 123456\ngray: what a format holds"
+    return RangePlot(title, formats, histograms)
 
 
 def layers(count: int, pattern: str = "network.hidden.{}.activation") -> list[str]:
@@ -181,6 +194,25 @@ def test_shades_are_seen_in_the_png() -> None:
     assert np.abs(row[300]).max() <= 4
     assert np.abs(row[540] - 255).max() <= 4
     assert np.abs(row[740] - [224, 96, 0]).max() <= 8
+
+
+def test_ranges_have_a_bar_for_each_format_and_one_for_each_octave() -> None:
+    values = torch.tensor([0.0, 1.0, 1.5, -3.0, 2.0**-60, 1e6])
+    plot = RangePlot("", ["e4m3", "fp16"], {"a": Histogram.of(values)})
+    (axes,) = figure_of(plot).axes
+    bars = [patch.get_bbox() for patch in axes.patches]  # type: ignore[attr-defined]
+    spans = [(round(bar.y0 + bar.height / 2), bar.x0, bar.x1) for bar in bars]
+    assert sorted(spans) == [
+        *[(0, -9, -6), (0, -6, 9)],  # 448 is below 2**9
+        *[(1, -24, -14), (1, -14, 16)],
+        *[(2, -49, -48), (2, 0, 1), (2, 1, 2), (2, 16, 17)],
+    ]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "e4m3",
+        "fp16",
+        "a",
+    ]
+    assert axes.get_xlim() == (-49, 17)
 
 
 # Whether it can be read.
@@ -284,6 +316,12 @@ CASES = {
     "series of large numbers": SeriesPlot(LONG, [0, 5], [123456.0, 123457.0]),
     "series of nothing": SeriesPlot("a", [], []),
     "series of NaN": SeriesPlot("a", [1, 2], [NAN, None]),
+    "ranges": ranges(layers(3), 1e-3, 1.0, 1e5),
+    "ranges of 64 layers": ranges(layers(64), 1e-3),
+    "ranges of long names": ranges(layers(12, LONG), 1e-20, 1e20),
+    "ranges of wide names": ranges(layers(12, "M" * 30 + "{}"), 1.0),
+    "ranges in one format": ranges(layers(2), formats=["bf16"]),
+    "ranges of nothing": ranges([]),
     "map": saturation(128, 512),
     "long map title": saturation(32, 200, LONG * 2 + "\n" + LONG * 2),
     "one unit": saturation(1, 1),
