@@ -23,10 +23,8 @@ NAMES = {
     "activation": "activations",
     "activation_grad": "gradients of activations",
     "weight": "parameters",
-    "weight_grad": "gradients of parameters",
-    "update": "updates",
 }
-"""Words for tensors in the titles of pictures."""
+"""Words for the tensors that have a picture: those that the products of a layer read."""
 
 
 class NumberRange(Instrument):
@@ -49,8 +47,8 @@ class NumberRange(Instrument):
         - `{format}_zero/{tensor}`: values that would be zero, zeros among them; not to loggers;
         - `nonfinite/{layer or param}`: number of NaN and Inf, from the first time that there are any;
         - `number_range`: text page of TensorBoard, the `table`;
-        - `number_range/activation`, and the same of the other four: pictures, one row a layer or parameter with its
-          magnitudes by octave, below the ranges of the formats.
+        - `number_range/activation`, `number_range/activation_grad`, `number_range/weight`: pictures, one row a layer or
+          parameter with its magnitudes by octave, below the ranges of the formats.
 
     Loggers get a number from the first time that it is not zero: most of them always are. `latest` and `history` have
     all. A frozen parameter is measured once.
@@ -150,15 +148,15 @@ class NumberRange(Instrument):
 
     def plots(self, measurements: Measurements) -> dict[str, Plot]:
         plots: dict[str, Plot] = {}
-        for tensor, request in self._requests.items():
+        for tensor, words in NAMES.items():
             histograms = {
                 name: casts.histogram
-                for name, casts in measurements.of(request).items()
+                for name, casts in measurements.of(self._requests[tensor]).items()
                 if casts.moments.magnitude
             }
             if histograms:
                 title = (
-                    f"{NAMES[tensor]} at step {measurements.step}\n"
+                    f"{words} at step {measurements.step}\n"
                     "gray: what a format holds, thin: its subnormal numbers"
                 )
                 plot = RangePlot(title, self._columns, histograms)

@@ -99,7 +99,7 @@ def limits_of(dtype: torch.dtype) -> Limits:
     if dtype == torch.float64:
         patterns = _before_rounding(patterns)
     leading = patterns >> layout.dropped
-    places = places_of_patterns(leading, layout)
+    places: Integers = places_of_patterns(leading, layout).astype(np.int64)
     return Limits(
         patterns,
         places,

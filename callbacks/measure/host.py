@@ -146,7 +146,7 @@ class JoinedTensors:
         """Counts the values of each tensor for which a mask is True; `reduceat` takes ten times as long."""
         stops = self.starts + self.sizes
         pairs = zip(self.starts.tolist(), stops.tolist(), strict=True)
-        return [np.count_nonzero(mask[start:stop]) for start, stop in pairs]
+        return [int(np.count_nonzero(mask[start:stop])) for start, stop in pairs]
 
     def measure(self, statistic: Distribution) -> Sequence[Any]:
         """Measures a statistic of each tensor; moments may be None, see `moments`."""

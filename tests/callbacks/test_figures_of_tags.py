@@ -23,13 +23,7 @@ PICTURES = {
     "SaturationMap": ["saturation_map/net.1", "saturation_map/net.3"],
     "NumberRange": [
         f"number_range/{tensor}"
-        for tensor in (
-            "activation",
-            "activation_grad",
-            "weight",
-            "weight_grad",
-            "update",
-        )
+        for tensor in ("activation", "activation_grad", "weight")
     ],
     "HealthCheck": [],
 }

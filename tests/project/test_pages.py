@@ -96,9 +96,14 @@ PAGES = {
         "Layer by layer",
     ],
     "timeseries": ["activation_std", "overview", "update_ratio"],
-    "text": ["health"],
+    "text": ["health", "number_range", "fits into"],
     "histograms": ["activation"],
-    "images": ["Overview", "activation_distribution", "saturation_map"],
+    "images": [
+        "Overview",
+        "activation_distribution",
+        "number_range",
+        "saturation_map",
+    ],
 }
 
 
@@ -117,6 +122,7 @@ def test_a_page_shows_both_runs(
         ("scalars", "update_ratio/net.0.weight"),
         ("histograms", "activation/net.1"),
         ("images", "saturation_map/net.1"),
+        ("scalars", "e4m3_subnormal/weight/net.0.weight"),
     ],
 )
 def test_a_description_is_beside_each_chart(address: str, kind: str, tag: str) -> None:

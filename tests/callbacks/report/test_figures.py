@@ -201,6 +201,8 @@ def test_ranges_have_a_bar_for_each_format_and_one_for_each_octave() -> None:
     plot = RangePlot("", ["e4m3", "fp16"], {"a": Histogram.of(values)})
     (axes,) = figure_of(plot).axes
     bars = [patch.get_bbox() for patch in axes.patches]  # type: ignore[attr-defined]
+    (octaves,) = axes.collections
+    bars += [path.get_extents() for path in octaves.get_paths()]
     spans = [(round(bar.y0 + bar.height / 2), bar.x0, bar.x1) for bar in bars]
     assert sorted(spans) == [
         *[(0, -9, -6), (0, -6, 9)],  # 448 is below 2**9
