@@ -60,7 +60,7 @@ def fine_layout(dtype: torch.dtype) -> FineLayout:
     """Returns the meaning of the fine bins of float32 or float64 values."""
     limits = limits_of(dtype)
     places = np.arange(HALF + 2)
-    cut_before = (limits.places + limits.inside)[:, None] <= places
+    cut_before = limits.places[:, None] < places
     first = places + cut_before.sum(0)
     distances = np.abs(np.arange(FINE_BINS) - AROUND_ZERO_FINE)
     place = np.searchsorted(first, distances, side="right") - 1

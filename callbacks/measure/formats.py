@@ -50,9 +50,8 @@ class Format:
 
     def limits(self) -> Integers:
         """Returns `(3,)` patterns of float32: the first magnitudes that are not zero, normal, and out of range."""
-        zero = (
-            _bits(self.step / 2) + 1
-        )  # half of the smallest number is rounded to zero, the even one
+        # Half of the smallest number is rounded to the even neighbour, zero.
+        zero = _bits(self.step / 2) + 1
         normal = _bits(2.0**self.lowest - self.step / 2)
         exponent = math.floor(math.log2(self.largest)) - self.mantissa
         is_odd = int(self.largest / 2.0**exponent) % 2
@@ -103,7 +102,7 @@ def limits_of(dtype: torch.dtype) -> Limits:
     return Limits(
         patterns,
         places,
-        (leading << layout.dropped != patterns) | (places == 0),
+        leading << layout.dropped != patterns,
     )
 
 

@@ -133,9 +133,9 @@ class JoinedTensors:
             *self.bin_counts, len(self.tensors), limits
         )
         magnitudes = magnitudes_of(self.values)
-        for place in np.flatnonzero(undecided.any(0)):
-            beyond = magnitudes >= limits.patterns[place]
-            reached[:, place] = self._count_true(beyond)
+        patterns = limits.patterns.tolist()
+        for place in np.flatnonzero(undecided.any(0)).tolist():
+            reached[:, place] = self._count_true(magnitudes >= patterns[place])
         return [
             # NaN and infinities are beyond all limits.
             Casts(histogram, counts - histogram.nonfinite)

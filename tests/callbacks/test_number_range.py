@@ -319,6 +319,20 @@ class TestTable:
         wider = ((scaled / (1 + 1 / 32)).to(dtype).float() == 0).double().mean().item()
         assert 0 < lost <= row.lost_scaled <= wider
 
+    def test_what_is_lost_at_the_scale_of_single_values(self) -> None:
+        smallest = 2.0**-9
+        lost = {
+            (448.0, smallest / 2): 0.5,  # a tie, which goes to zero
+            (448.0, smallest): 0.0,
+            (448.0, 0.0, 0.0, 1.0): 0.0,
+            (448.0, 1e-30, 0.0, 1.0): 0.25,
+            (7.0, smallest / 2): 0.0,
+            (0.0, 0.0): 0.0,
+        }
+        for values, fraction in lost.items():
+            row = self.row("weight", torch.tensor(values))
+            assert row.lost_scaled == fraction, values
+
     def test_nothing_is_lost_of_a_narrow_range(self) -> None:
         values = torch.rand(1000) + 1e-2
         assert self.row("weight_grad", values * 1e-9).lost == 1
