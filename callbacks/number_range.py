@@ -37,9 +37,11 @@ class NumberRange(Instrument):
     Healthy: nothing too large, and few values lost. Not healthy: gradients that become zero (a loss scale is too small,
     or missing), activations beyond the largest number (65504 of fp16, 448 of e4m3, 57344 of e5m2).
 
-    Writes, at each due step, for each format `{format}` and each `{tensor}`, which is `activation/{layer}`,
-    `activation_grad/{layer}`, `weight/{param}`, `weight_grad/{param}` or `update/{param}`, as a fraction, in [0, 1],
-    of the finite values:
+    `{tensor}` is `activation/{layer}`, `activation_grad/{layer}`, `weight/{param}`, `weight_grad/{param}` or
+    `update/{param}`. Numbers are fractions, in [0, 1], of the finite values; zeros count as values. Gradients are
+    unscaled and before clipping, as those of `GradStats`; updates are those of `UpdateRatio`.
+
+    Writes, at each due step, for each format and tensor:
         - `{format}_underflow/{tensor}`: values that are not zero and would become zero;
         - `{format}_subnormal/{tensor}`: values that would be subnormal, with fewer digits than others;
         - `{format}_overflow/{tensor}`: values beyond the largest number, which become infinite; in e4m3, which has no
@@ -50,8 +52,8 @@ class NumberRange(Instrument):
         - `number_range/activation`, `number_range/activation_grad`, `number_range/weight`: pictures, one row a layer or
           parameter with its magnitudes by octave, below the ranges of the formats.
 
-    Loggers get a number from the first time that it is not zero: most of them always are. `latest` and `history` have
-    all. A frozen parameter is measured once.
+    Loggers get a number from the first time that it is not zero, which most numbers never are; `latest` and `history`
+    have all of them. A frozen parameter is measured once.
 
     Args:
         every_n_steps: A step is due when it is a multiple of this, in training steps.
