@@ -31,6 +31,7 @@ from callbacks import (
     GradStats,
     HealthCheck,
     Histogram,
+    NumberRange,
     SaturationMap,
 )
 from callbacks.measure.placement import simulated_device
@@ -38,9 +39,14 @@ from callbacks.measure.placement import simulated_device
 pytestmark = pytest.mark.filterwarnings(
     "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"
 )
-EACH = pytest.mark.parametrize("kind", FOUR, ids=lambda kind: kind.__name__)
+EACH = pytest.mark.parametrize(
+    "kind", [*FOUR, NumberRange], ids=lambda kind: kind.__name__
+)
 MOST_ADDED = 300
 """Operations that a due step of a network of ten layers costs more, at most."""
+
+MOST_FOR_RANGES = 10
+"""Operations that NumberRange adds to those of the other instruments, at most."""
 
 
 def every_fourth(kinds: Any = FOUR, **options: Any) -> list[Callback]:
@@ -196,6 +202,18 @@ class TestOperations:
         assert added[1:4] == [*added[5:7], 0] == [0, 0, 0]
         assert 0 < added[0] <= MOST_ADDED, added
         assert 0 < added[4] <= MOST_ADDED, added
+
+    def test_ranges_beside_the_others_add_few(self) -> None:
+        """Three operations for all tensors that are joined, and the bins of updates."""
+
+        def added(*kinds: Any) -> int:
+            instruments = every_fourth(kinds)
+            return added_kernels(
+                lambda: Regression(DeepBatchNorm()), instruments, max_steps=5
+            )[4]
+
+        alone, together = added(*FOUR), added(*FOUR, NumberRange)
+        assert alone < together <= alone + MOST_FOR_RANGES, (alone, together)
 
     def test_grow_no_faster_than_the_number_of_tensors(self) -> None:
         """A parameter or activation costs about two operations of its own."""
