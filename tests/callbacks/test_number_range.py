@@ -197,6 +197,27 @@ class TestNumbersAreThoseOfCasting:
             assert len(expected) == 2 * 16
             assert {tag: record[tag] for tag in expected} == expected
 
+    @pytest.mark.parametrize("width", [8, 5000])
+    def test_inside_a_transform_of_functorch(self, width: int) -> None:
+        """Outputs of 40 000 values are reduced where they come by, smaller ones wait."""
+
+        def net() -> nn.Sequential:
+            return nn.Sequential(nn.Linear(4, width), nn.Tanh(), nn.Linear(width, 1))
+
+        class Penalized(Regression):
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+                slope = torch.func.grad(lambda x: self.net(x).sum())(batch[0])
+                return super().training_step(batch, batch_idx) + slope.square().mean()
+
+        penalized = records_of(lambda: Penalized(net()))[0]
+        plain = records_of(lambda: Regression(net()))[0]
+        tags = [tag for tag in plain if "/activation/" in tag]
+        assert len(tags) == 16
+        # The layer is called twice with the same batch.
+        assert {tag: penalized[tag] for tag in tags} == {
+            tag: plain[tag] for tag in tags
+        }
+
     @pytest.mark.filterwarnings("ignore")
     def test_of_compiled_layers_parameters_alone(self) -> None:
         def compiled() -> LightningModule:

@@ -442,6 +442,7 @@ RANGE_MATRIX: dict[str, list[Cell]] = {
             "functional activations, called twice",
             CASTING + "test_of_functions_and_of_a_layer_called_twice",
         ),
+        Cell("torch.func.grad", CASTING + "test_inside_a_transform_of_functorch"),
     ],
     "trainer": [
         Cell(
