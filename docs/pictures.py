@@ -1,6 +1,8 @@
 """Extracts the README's images from the event files of runs: `python docs/pictures.py runs`, after
 
-for lesson in naive batchnorm deep; do python train.py fit --config configs/$lesson.yaml --trainer.max_steps 2000; done
+for lesson in naive batchnorm deep; do
+  python train.py fit --config configs/$lesson.yaml --trainer.max_steps 2000 --trainer.callbacks+=NumberRange
+done
 """
 
 import io
@@ -32,6 +34,10 @@ PICTURES = {
     ],
     "activations": [LoggedImage("deep", "activation_distribution", 0)],
     "gradients": [LoggedImage("deep", "activation_grad_distribution", 0)],
+    "ranges": [
+        LoggedImage("deep", "number_range/weight", -1),
+        LoggedImage("deep", "number_range/activation_grad", -1),
+    ],
     "updates": [LoggedImage("deep", "update_ratio", -1)],
 }
 """The logged images of each file in docs/, from left to right."""
