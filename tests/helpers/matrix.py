@@ -361,6 +361,50 @@ RECORDER_MATRIX: dict[str, list[Cell]] = {
         Cell(
             "outputs inside compiled code",
             BUNDLES + "TestModules::test_compiled",
+            mark=LEFT_OUT,
+        ),
+    ],
+    "module shapes": [
+        Cell(
+            "BatchNorm, spectral_norm, dropout",
+            BUNDLES + "TestModules::test_buffers_that_a_forward_pass_changes",
+        ),
+        Cell(
+            "activation checkpointing",
+            BUNDLES + "TestModules::test_activation_checkpointing",
+        ),
+        Cell("LSTM", BUNDLES + "TestModules::test_an_lstm_has_an_entry_an_output"),
+    ],
+    "trainer": [
+        Cell("validation", BUNDLES + "TestTrainers::test_validation_and_its_exception"),
+        Cell("weight averaging", BUNDLES + "TestTrainers::test_weight_averaging"),
+        Cell(
+            "fast_dev_run, barebones",
+            BUNDLES + "TestTrainers::test_fast_dev_run_and_barebones",
+        ),
+        Cell("several fits", BUNDLES + "TestTrainers::test_a_second_fit_begins_anew"),
+        Cell("pickle, deepcopy", BUNDLES + "TestTrainers::test_copies_and_pickles"),
+        Cell("beside HealthCheck", BUNDLES + "TestTrainers::test_beside_health_check"),
+    ],
+    "faults": [
+        Cell(
+            "data, forward, backward, optimizer, fp16",
+            RECORDER + "test_a_fault_is_placed_and_comes_again",
+        ),
+        Cell(
+            "exception",
+            RECORDER + "TestBundles::test_an_exception_is_recorded_and_goes_on",
+        ),
+        Cell("Ctrl-C", RECORDER + "TestBundles::test_an_end_by_hand_is_no_fault"),
+        Cell(
+            "a folder that cannot be written",
+            RECORDER
+            + "TestBundles::test_a_bundle_that_cannot_be_written_is_warned_of_once",
+        ),
+    ],
+}
+
+
 RANGES = in_file("number_range")
 CASTING = RANGES + "TestNumbersAreThoseOfCasting::"
 
@@ -404,41 +448,6 @@ RANGE_MATRIX: dict[str, list[Cell]] = {
     ],
     "module shapes": [
         Cell(
-            "BatchNorm, spectral_norm, dropout",
-            BUNDLES + "TestModules::test_buffers_that_a_forward_pass_changes",
-        ),
-        Cell(
-            "activation checkpointing",
-            BUNDLES + "TestModules::test_activation_checkpointing",
-        ),
-        Cell("LSTM", BUNDLES + "TestModules::test_an_lstm_has_an_entry_an_output"),
-    ],
-    "trainer": [
-        Cell("validation", BUNDLES + "TestTrainers::test_validation_and_its_exception"),
-        Cell("weight averaging", BUNDLES + "TestTrainers::test_weight_averaging"),
-        Cell(
-            "fast_dev_run, barebones",
-            BUNDLES + "TestTrainers::test_fast_dev_run_and_barebones",
-        ),
-        Cell("several fits", BUNDLES + "TestTrainers::test_a_second_fit_begins_anew"),
-        Cell("pickle, deepcopy", BUNDLES + "TestTrainers::test_copies_and_pickles"),
-        Cell("beside HealthCheck", BUNDLES + "TestTrainers::test_beside_health_check"),
-    ],
-    "faults": [
-        Cell(
-            "data, forward, backward, optimizer, fp16",
-            RECORDER + "test_a_fault_is_placed_and_comes_again",
-        ),
-        Cell(
-            "exception",
-            RECORDER + "TestBundles::test_an_exception_is_recorded_and_goes_on",
-        ),
-        Cell("Ctrl-C", RECORDER + "TestBundles::test_an_end_by_hand_is_no_fault"),
-        Cell(
-            "a folder that cannot be written",
-            RECORDER
-            + "TestBundles::test_a_bundle_that_cannot_be_written_is_warned_of_once",
-        ),
             "functional activations, called twice",
             CASTING + "test_of_functions_and_of_a_layer_called_twice",
         ),
