@@ -201,6 +201,11 @@ SICK: list[Sick] = [
     ),
     Sick("clipping", "note", {"gradient_norm": 9.0, "clip": 1.0}),
     Sick("clipping", "note", {"gradient_norm": 9.0, "clip": 1.0, "is_clipped": True}),
-    Sick("clipping", "warn", {"gradient_norm": 9.0, "clip": 1.0, "is_clipped": False}),
+    Sick(
+        "clipping",
+        "warn",
+        {"gradient_norm": 9.0, "clip": 1.0, "is_clipped": False},
+        case="larger norms that are not clipped",
+    ),
     Sick("frozen", "note", {"params": params(trains=False)}),
 ]
