@@ -1,7 +1,7 @@
 """Faults that FlightRecorder must place, and what a replay of its bundles gives.
 
-    python benchmarks/recorded_faults.py                    all faults, three seeds, under two minutes
-    python benchmarks/recorded_faults.py --only overflow --seeds 1
+    python tests/helpers/recorded_faults.py                    all faults, three seeds, under two minutes
+    python tests/helpers/recorded_faults.py --only overflow --seeds 1
 
 Each training is sound up to a step; then one thing goes wrong: in the batch, in the forward pass, in the backward pass,
 in the optimizer, by the range of fp16. A row says whether the bundle has that step, that batch and that layer, and
@@ -25,7 +25,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from callbacks import FlightRecorder, replay
 from callbacks.recorder.bundle import batches_of, read_bundle
