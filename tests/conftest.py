@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from callbacks.report import reporter
+
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 
@@ -18,6 +20,12 @@ def _one_thread() -> None:
     # A network this small is many times slower with more threads.
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _patient() -> None:
+    """Pictures of a short fit are all drawn, also on a machine that is busy with something else."""
+    reporter.WAIT_AT_END = 120.0
 
 
 @pytest.fixture(autouse=True)

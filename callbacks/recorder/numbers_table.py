@@ -52,10 +52,13 @@ def read_numbers(path: Path) -> list[Numbers]:
         ValueError: If the file has no steps.
     """
     with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if "step" not in (reader.fieldnames or ()):
-            raise ValueError(f"{path.name} has no column step")
-        return [_numbers_of(row) for row in reader]
+        try:
+            rows = list(csv.DictReader(file))
+        except csv.Error as error:
+            raise ValueError(f"{path.name}: {error}") from error
+    if not rows or "step" not in rows[0]:
+        raise ValueError(f"{path.name} has no column step")
+    return [_numbers_of(row) for row in rows]
 
 
 def _numbers_of(row: dict[str, str]) -> Numbers:

@@ -26,7 +26,7 @@ class Reporter:
     Args:
         loggers: Loggers of the Trainer.
         drawer: Draws figures; closed by `close`. None = a process of its own.
-        wait_at_end: Seconds that `finish` may wait, over all its calls.
+        wait_at_end: Seconds that `finish` may wait, over all its calls; None = `WAIT_AT_END`.
         most_waiting: Pictures that may wait to be drawn; more are left out.
     """
 
@@ -34,10 +34,11 @@ class Reporter:
         self,
         loggers: Sequence[Any] = (),
         drawer: Drawer | None = None,
-        wait_at_end: float = WAIT_AT_END,
+        wait_at_end: float | None = None,
         most_waiting: int = MOST_WAITING,
     ) -> None:
-        self._writer, self._wait_left = Writer(loggers), wait_at_end
+        self._writer = Writer(loggers)
+        self._wait_left = WAIT_AT_END if wait_at_end is None else wait_at_end
         self._is_drawable: bool | None = None if drawer is None else True
         # Messages of the drawing thread, for the training thread to warn of: filters of warnings are not thread-safe.
         self._messages: deque[str] = deque()
