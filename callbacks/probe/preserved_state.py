@@ -2,30 +2,60 @@
 
 import contextlib
 import random
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.grad_mode import _unsafe_preserve_version_counter
+
+from .generators import Restore, generator_state
+
+CONTAINERS = (list, dict, set, deque)
 
 
 @contextlib.contextmanager
 def preserved(root: nn.Module) -> Iterator[None]:
-    """Restores parameters, buffers, attributes, hooks and modes of a model, and all random number generators."""
-    attributes = [(module, _snapshot(module)) for module in root.modules()]
-    tensors = [(tensor, tensor.detach().clone()) for tensor in _tensors(root)]
+    """Restores parameters, buffers, gradients, attributes, hooks and modes of a model, and all random number generators.
+
+    Attributes are restored with what their containers hold: tensors, generators, and other containers.
+    """
+    restores = [_attributes(module) for module in root.modules()]
+    objects = list(_objects(root))
+    restores += [restore for each in objects if (restore := generator_state(each))]
+    restores += [_contents(each) for each in objects if isinstance(each, CONTAINERS)]
+    tensors = [
+        each for each in objects if isinstance(each, Tensor) and _is_writable(each)
+    ]
+    copies = [(tensor, tensor.detach().clone()) for tensor in tensors]
+    gradients = [(param, param.grad) for param in root.parameters()]
     numbers = random_state()
     try:
-        yield
+        with _versions_kept(tensors):
+            for param, _ in gradients:
+                param.grad = None  # a step may call `backward` itself
+            yield
     finally:
-        for module, snapshot in attributes:
-            _restore(module, snapshot)
+        for restore in restores:
+            restore()
         with torch.no_grad():
-            for tensor, values in tensors:
+            for tensor, values in copies:
                 # By `data`, so that a graph that has saved the tensor can still be backpropagated.
                 tensor.data.copy_(values)
+        for param, gradient in gradients:
+            param.grad = gradient
         set_random_state(numbers)
+
+
+@contextlib.contextmanager
+def _versions_kept(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Restores PyTorch's count of changes in place, which a graph that has saved a tensor compares."""
+    with contextlib.ExitStack() as stack:
+        for tensor in tensors:
+            stack.enter_context(_unsafe_preserve_version_counter(tensor))
+        yield
 
 
 def random_state() -> dict[str, Any]:
@@ -51,39 +81,54 @@ def set_random_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
-def _snapshot(module: nn.Module) -> dict[str, tuple[Any, Any]]:
-    """Returns the attributes of a module, each with a copy of it if it is a container."""
-    return {name: (value, _copy(value)) for name, value in vars(module).items()}
+def _is_writable(tensor: Tensor) -> bool:
+    """True unless PyTorch refuses to change a tensor in place: one of inference mode, or an expanded one."""
+    sizes = () if tensor.layout != torch.strided else tensor.shape
+    strides = tensor.stride() if sizes else ()
+    is_expanded = any(
+        size > 1 and stride == 0 for size, stride in zip(sizes, strides, strict=True)
+    )
+    return not (tensor.is_inference() or tensor.is_nested or is_expanded)
 
 
-def _copy(value: Any) -> Any:
-    is_container = isinstance(value, list | dict | set)
-    return value.copy() if is_container else None
-
-
-def _restore(module: nn.Module, snapshot: dict[str, tuple[Any, Any]]) -> None:
+def _attributes(module: nn.Module) -> Restore:
+    """Returns a function that restores the attributes of a module; see `_contents` for what they hold."""
     current = vars(module)
-    for name in current.keys() - snapshot.keys():
-        del current[name]
-    for name, (value, contents) in snapshot.items():
-        if isinstance(value, list):
-            value[:] = contents
-        elif isinstance(value, dict | set):
-            value.clear()
-            value.update(contents)
-        current[name] = value
+    before = dict(current)
+
+    def restore() -> None:
+        for name in current.keys() - before.keys():
+            del current[name]
+        current.update(before)
+
+    return restore
 
 
-def _tensors(root: nn.Module) -> Iterator[Tensor]:
-    """Yields parameters, buffers, and tensors that are attributes, such as the states of metrics, each once."""
+def _contents(container: Any) -> Restore:
+    """Returns a function that restores the members of a container."""
+    members = container.copy()
+
+    def restore() -> None:
+        container.clear()
+        is_sequence = isinstance(container, list | deque)
+        (container.extend if is_sequence else container.update)(members)
+
+    return restore
+
+
+def _objects(root: nn.Module) -> Iterator[Any]:
+    """Yields what the attributes of all modules hold, and what the containers in them hold, each once."""
     seen: set[int] = set()
-    for module in root.modules():
-        attributes = (
-            *module._parameters.values(),
-            *module._buffers.values(),
-            *vars(module).values(),
-        )
-        for value in attributes:
-            if isinstance(value, Tensor) and id(value) not in seen:
-                seen.add(id(value))
-                yield value
+    waiting: list[Any] = [vars(module) for module in root.modules()]
+    namespaces = {id(each) for each in waiting}
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if id(value) not in namespaces:
+            yield value
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list | tuple | set | deque):
+            waiting += value

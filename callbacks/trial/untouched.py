@@ -3,13 +3,13 @@
 import contextlib
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-Restore = Callable[[], None]
+from ..probe.generators import Restore, generator_state
 
 DEPTH = 4
 """Attributes and items between the data and an object whose state is restored, at most."""
@@ -58,7 +58,7 @@ def _states_of(data: Any) -> Iterator[Restore]:
         if id(value) in seen or isinstance(value, Tensor | nn.Module | type):
             continue
         seen.add(id(value))
-        restore = _generator_state(value)
+        restore = generator_state(value)
         if restore is not None:
             yield restore
             continue
@@ -67,23 +67,6 @@ def _states_of(data: Any) -> Iterator[Restore]:
             yield _attribute_state(attributes)
         if depth:
             waiting += [(member, depth - 1) for member in _members(value, attributes)]
-
-
-def _generator_state(value: Any) -> Restore | None:
-    """Returns what restores the state of a random number generator; None of any other object."""
-    if isinstance(value, torch.Generator):
-        state = value.get_state()
-        return lambda: value.set_state(state) and None
-    if isinstance(value, random.Random):
-        words = value.getstate()
-        return lambda: value.setstate(words)
-    if type(value).__module__.startswith("numpy.random"):
-        bits: Any = getattr(value, "bit_generator", None)
-        bits = getattr(value, "_bit_generator", None) if bits is None else bits
-        if bits is not None:
-            numbers = bits.state
-            return lambda: setattr(bits, "state", numbers)
-    return None
 
 
 def _attribute_state(attributes: dict[str, Any]) -> Restore:

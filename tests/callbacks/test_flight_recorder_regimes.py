@@ -8,6 +8,7 @@ import pickle
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,58 @@ class TestModules:
                 return super().training_step(batch, batch_idx) * random.random()
 
         expect_fault(tmp_path, lambda: Random(breaking_net()))
+
+
+class Healed(Regression):
+    """Its loss is NaN in one step; the gradients of that step are set to zero, so that training goes on."""
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        for param in self.parameters():
+            if param.grad is not None:
+                param.grad.nan_to_num_(0.0, 0.0, 0.0)
+
+
+class OwnState(Healed):
+    """Its step draws from a generator of its own, and changes containers, a buffer and a tensor in a list."""
+
+    def __init__(self) -> None:
+        super().__init__(tanh_net())
+        self.noise = torch.Generator().manual_seed(3)
+        self.past = deque([1.0], maxlen=3)
+        self.scales = {"x": [torch.ones(())]}
+        self.register_buffer("scale", torch.ones(()))
+        self.kept = torch.ones(1).expand(3)
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        x, y = batch
+        noise = torch.randn(x.shape, generator=self.noise)
+        self.past.append(float(noise.sum()))
+        self.scales["x"][0].mul_(1.1)
+        self.scale.mul_(1.1)
+        factor = (1 + sum(self.past) ** 2) * self.scales["x"][0] * self.scale
+        loss = super().training_step([x + noise, y], batch_idx) * factor
+        return loss * math.nan if self.trainer.global_step == BAD_STEP else loss
+
+
+class OwnBackward(Healed, ByHand):
+    """Calls `backward` itself; one layer has a gradient that is NaN in one step, the others do not."""
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> None:  # type: ignore[override]
+        optimizer: Any = self.optimizers()
+        optimizer.zero_grad()
+        loss = self.loss(batch)
+        if self.trainer.global_step == BAD_STEP:
+            loss = loss + (self.net[0].weight * 0.0).sum().sqrt()  # type: ignore[index, operator]
+        loss.backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("make", [OwnState, lambda: OwnBackward(tanh_net())])
+def test_the_second_run_in_a_training_leaves_no_trace(
+    tmp_path: Path, make: Callable[[], LightningModule]
+) -> None:
+    recorder, _ = recorded(tmp_path, make, max_steps=8)
+    assert read_bundle(recorder.bundles[0]).facts["first"]["step"] == BAD_STEP
 
 
 class BadLoss(Regression):
