@@ -10,8 +10,9 @@ from torch.utils.data import DataLoader
 
 from ._lightning import import_package, imported_packages
 from ._messages import InstrumentError
-from .recorder.bundle import Bundle, batches_of, read_bundle
+from .recorder.bundle import Bundle, batches_of, read_bundle, state_of
 from .recorder.facts import device_name, versions
+from .recorder.plain import left_out
 from .recorder.replay_result import ReplayResult, compare, result_of
 from .recorder.second_run import SecondRun
 from .recorder.states import checkpoint_state
@@ -65,7 +66,8 @@ def replay(
     run = SecondRun(batches, state, before, record.facts["progress"], layers)
     raised = run_again(model, data, record, batches, run, accelerator)
     reasons = reasons_of(record, state, raised, accelerator)
-    comparison = compare(record.numbers, run.comparable)
+    again = run.comparable or run.numbers
+    comparison = compare(record.numbers, again, has_all_outputs=layers is None)
     return result_of(
         record.step, run.first, [*before, *run.numbers], comparison, reasons
     )
@@ -128,8 +130,9 @@ def start_of(record: Bundle) -> tuple[int, dict[str, Any] | None]:
     A checkpoint is of use if all batches since are in the bundle. Without any state, the step of the bundle is run
     with the parameters that the model has.
     """
-    if record.state is not None:
-        return record.state["step"], record.state
+    state = state_of(record)
+    if state is not None:
+        return state["step"], state
     path = record.facts["state"]["checkpoint"]
     snapshot = None if path is None else checkpoint_state(path)
     steps = [batch["step"] for batch in record.batches]
@@ -151,6 +154,10 @@ def reasons_of(
         reasons.append("the bundle has no state, and the model's own was used")
     if any(batch["is_changed"] for batch in facts["batches"]):
         reasons.append("the training step changes its batch in place")
+    if missing := left_out([record.batches, record.state]):
+        reasons.append(
+            f"the bundle could not hold objects of {', '.join(sorted(missing))}"
+        )
     before = {**facts["versions"], "threads": facts["threads"]}
     current = {**versions(), "threads": torch.get_num_threads()}
     for name in sorted(

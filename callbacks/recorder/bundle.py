@@ -13,7 +13,7 @@ import torch
 
 from .._messages import InstrumentError
 from .numbers_table import read_numbers, write_numbers
-from .plain import from_plain, to_plain
+from .plain import from_plain, to_plain, without_left_out
 from .rows import Numbers
 
 FORMAT = 1
@@ -113,12 +113,28 @@ def batches_of(bundle: Bundle) -> list[dict[str, Any]]:
     """Returns the batches as the training step got them.
 
     Raises:
-        InstrumentError: If a batch is of a class that the program has not imported.
+        InstrumentError: If a batch is of a class that the program has not imported, or that is made in another way.
     """
+    return [_object_of(batch) for batch in bundle.batches]
+
+
+def state_of(bundle: Bundle) -> dict[str, Any] | None:
+    """Returns the state of a bundle; raises as `batches_of`.
+
+    Objects of optimizers and schedulers that could not be written are left out: those of the new ones stay.
+    """
+    return bundle.state and _object_of(without_left_out(bundle.state))
+
+
+def _object_of(value: Any) -> Any:
     try:
-        return [from_plain(batch) for batch in bundle.batches]
+        return from_plain(value)
     except LookupError as error:
         raise InstrumentError(str(error.args[0])) from error
+    except TypeError as error:
+        raise InstrumentError(
+            f"an object of the bundle cannot be made: {error}"
+        ) from error
 
 
 def free_path(parent: Path, name: str) -> Path:

@@ -1,6 +1,7 @@
 """Batches and states as plain containers, which `torch.load(weights_only=True)` reads."""
 
 import sys
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -11,14 +12,16 @@ from torch import Tensor
 CLASS, MEMBERS = "__class__", "__members__"
 """Keys of an object that was taken apart: its class, and its members by name."""
 
+NOT_WRITTEN = ", not written>"
+CONTAINERS = (list, tuple, deque, set, frozenset, Mapping)
 ATOMS = (str, bytes, int, float, bool, complex, torch.dtype, torch.device, torch.Size)
 
 
 def to_plain(value: Any) -> Any:
     """Returns a value as plain containers and tensors.
 
-    Dataclasses, named tuples and mappings of any class are taken apart and keep the name of their class; NumPy arrays
-    become tensors. Any other object becomes a text that says what it was.
+    Dataclasses, named tuples, sets, queues and mappings of any class are taken apart and keep the name of their class;
+    NumPy arrays become tensors. Any other object becomes a text that says what it was.
 
     Example:
         >>> to_plain({"ids": (1, 2), "name": {"first": "emma"}})
@@ -32,14 +35,16 @@ def to_plain(value: Any) -> Any:
         return type(value)(to_plain(member) for member in value)
     if type(value) is dict:
         return {to_plain(key): to_plain(member) for key, member in value.items()}
-    if isinstance(value, list | tuple | Mapping) or is_dataclass(value):
+    if isinstance(value, CONTAINERS) or is_dataclass(value):
         return _taken_apart(value)
     return _plain_number(value)
 
 
 def _plain_tensor(tensor: Tensor) -> Tensor:
-    """Returns a copy on the CPU, without graph; of a view, no more than its own values."""
-    return tensor.detach().to("cpu", copy=True)
+    """Returns a copy on the CPU, without graph; of a view, no more than its own values; of a subclass, the tensor."""
+    copied = tensor.detach().to("cpu", copy=True)
+    is_plain = type(copied) is Tensor or copied.is_nested
+    return copied if is_plain else copied.as_subclass(Tensor)
 
 
 def _taken_apart(value: Any) -> dict[str, Any]:
@@ -49,10 +54,11 @@ def _taken_apart(value: Any) -> dict[str, Any]:
         members = {key: value[key] for key in value}
     elif isinstance(value, tuple) and hasattr(value, "_fields"):
         members = dict(zip(value._fields, value, strict=True))  # type: ignore[attr-defined]
-    elif isinstance(value, list | tuple):
-        members = {"": list(value)}
+    elif isinstance(value, list | tuple | deque | set | frozenset):
+        members = {CLASS: list(value), "maxlen": getattr(value, "maxlen", None)}
     else:
-        members = {each.name: getattr(value, each.name) for each in fields(value)}
+        names = [each.name for each in fields(value) if hasattr(value, each.name)]
+        members = {name: getattr(value, name) for name in names}
     name = f"{kind.__module__}:{kind.__qualname__}"
     return {CLASS: name, MEMBERS: to_plain(members)}
 
@@ -63,12 +69,43 @@ def _plain_number(value: Any) -> Any:
     if numpy is not None and isinstance(value, numpy.generic):
         return to_plain(value.item())
     if numpy is not None and isinstance(value, numpy.ndarray):
+        native = value.astype(value.dtype.newbyteorder("="))
         try:
-            members = torch.from_numpy(value.copy())
+            members = torch.from_numpy(native)
         except TypeError:  # an array of objects or texts
             members = value.tolist()
         return {CLASS: "numpy:ndarray", MEMBERS: to_plain(members)}
-    return f"<{type(value).__module__}.{type(value).__qualname__}, not written>"
+    return f"<{type(value).__module__}.{type(value).__qualname__}{NOT_WRITTEN}"
+
+
+def left_out(value: Any) -> set[str]:
+    """Returns the texts that stand for objects which could not be written.
+
+    Example:
+        >>> left_out(to_plain({"ids": [1, 2], "image": object()}))
+        {'<builtins.object, not written>'}
+    """
+    if isinstance(value, str):
+        return {value} if value.endswith(NOT_WRITTEN) else set()
+    members: Any = ()
+    if isinstance(value, Mapping):
+        members = value.values()
+    elif isinstance(value, list | tuple):
+        members = value
+    return set().union(*map(left_out, members))
+
+
+def without_left_out(value: Any) -> Any:
+    """Returns nested containers without the entries of mappings that could not be written."""
+    if type(value) is dict:
+        return {
+            key: without_left_out(member)
+            for key, member in value.items()
+            if not (isinstance(member, str) and member.endswith(NOT_WRITTEN))
+        }
+    if type(value) in (list, tuple):
+        return type(value)(map(without_left_out, value))
+    return value
 
 
 def from_plain(value: Any) -> Any:
@@ -88,15 +125,31 @@ def from_plain(value: Any) -> Any:
 
 def _put_together(name: str, members: Any) -> Any:
     if name == "numpy:ndarray":
-        return members.numpy() if isinstance(members, Tensor) else members
+        is_tensor = isinstance(members, Tensor)
+        return members.numpy() if is_tensor else _array_of(members)
     kind: Any = _find_class(name)
-    if "" in members:
-        return kind(members[""])
-    return kind(members) if _is_mapping(kind) else kind(**members)
+    if issubclass(kind, deque):
+        return kind(members[CLASS], members["maxlen"])
+    if CLASS in members:
+        return kind(members[CLASS])
+    if issubclass(kind, defaultdict):
+        return kind(None, members)
+    if is_dataclass(kind):
+        return _with_fields(kind, members)
+    return kind(members) if issubclass(kind, Mapping) else kind(**members)
 
 
-def _is_mapping(kind: type) -> bool:
-    return issubclass(kind, Mapping)
+def _array_of(members: Any) -> Any:
+    """Returns a NumPy array of objects or texts."""
+    return sys.modules["numpy"].array(members, dtype=object)
+
+
+def _with_fields(kind: Any, members: Mapping[str, Any]) -> Any:
+    """Returns a dataclass with its fields as they were, without what its `__init__` does to them."""
+    value = object.__new__(kind)
+    for name, member in members.items():
+        object.__setattr__(value, name, member)
+    return value
 
 
 def _find_class(full_name: str) -> type:
@@ -107,8 +160,8 @@ def _find_class(full_name: str) -> type:
         kind = getattr(kind, name, None)
     if not isinstance(kind, type):
         raise LookupError(
-            f"the batch has objects of {module}.{path}: import {module} first"
+            f"the bundle has objects of {module}.{path}, and there is no such class: import {module} first"
         )
-    if not (issubclass(kind, list | tuple | Mapping) or is_dataclass(kind)):
+    if not (issubclass(kind, CONTAINERS) or is_dataclass(kind)):
         raise LookupError(f"{module}.{path} is no container")
     return kind

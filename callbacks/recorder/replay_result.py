@@ -9,6 +9,12 @@ from .first_seen import FirstSeen
 from .page import tables_of_step
 from .rows import Numbers
 
+OUTPUT = "largest output of"
+UNKNOWN = (
+    "No reason is known. A bundle has no random numbers of NumPy and of generators of the model's own, and of its "
+    "other attributes only numbers."
+)
+
 
 @dataclass(frozen=True)
 class ReplayResult:
@@ -74,8 +80,16 @@ class Comparison:
     difference: str | None
 
 
-def compare(recorded: Sequence[Numbers], again: Sequence[Numbers]) -> Comparison:
-    """Compares the steps that both have, each number to the last bit; NaN is equal to NaN."""
+def compare(
+    recorded: Sequence[Numbers], again: Sequence[Numbers], has_all_outputs: bool = True
+) -> Comparison:
+    """Compares the steps that both have, each number to the last bit; NaN is equal to NaN.
+
+    Args:
+        recorded: Numbers of the training.
+        again: Numbers of the second run.
+        has_all_outputs: Whether an output without a number in the second run is a difference.
+    """
     compared, difference = 0, None
     by_step = {each.step: each for each in recorded}
     for each in again:
@@ -90,6 +104,13 @@ def compare(recorded: Sequence[Numbers], again: Sequence[Numbers]) -> Comparison
                     f"Not bit-equal to the training: the {name} of step {each.step} is {after[name]:.9g}, and was "
                     f"{before[name]:.9g}."
                 )
+        missing = [
+            name
+            for name in before
+            if name not in after and (has_all_outputs or not name.startswith(OUTPUT))
+        ]
+        if difference is None and missing:
+            difference = f"Not bit-equal to the training: the {missing[0]} of step {each.step} did not come again."
     return Comparison(compared, difference)
 
 
@@ -97,7 +118,7 @@ def named(numbers: Numbers) -> dict[str, float]:
     """Returns the numbers of a step that can be compared, by what they are."""
     values = {"loss": numbers.loss, "gradient norm": numbers.grad_norm}
     known = {name: value for name, value in values.items() if value is not None}
-    outputs = _with_words("largest output of {}", numbers.magnitudes)
+    outputs = _with_words(OUTPUT + " {}", numbers.magnitudes)
     return outputs | known | _with_words("gradient of {}", numbers.gradients)
 
 
@@ -127,8 +148,9 @@ def result_of(
         reasons: Why numbers may differ.
     """
     difference = comparison.difference
-    if difference is not None and reasons:
-        difference += f" What is different: {'; '.join(reasons)}."
+    if difference is not None:
+        known = f"What is different: {'; '.join(reasons)}." if reasons else UNKNOWN
+        difference += f" {known}"
     where, message = ("", None) if first is None else (first.where, first.message)
     return ReplayResult(
         step, where, message, tuple(numbers), comparison.compared, difference
