@@ -185,6 +185,8 @@ class FlightRecorder(Callback):
             self._record(trainer, self._recording.end_batch)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._recording is not None:
+            self._record(trainer, self._recording.end)
         self._close()
 
     def on_exception(

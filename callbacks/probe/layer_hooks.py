@@ -208,16 +208,19 @@ def floating_tensors(value: Any, path: str = "") -> Iterator[tuple[str, Tensor]]
         >>> [(path, tuple(tensor.shape)) for path, tensor in pairs]
         [('.0', (2,)), ('.1.hidden.0', (3,))]
     """
+    for place, tensor in all_tensors(value, path):
+        is_dense = tensor.layout == torch.strided and not tensor.is_nested
+        if is_dense and tensor.is_floating_point():
+            yield place, tensor
+
+
+def all_tensors(value: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Walks through a structure as `floating_tensors` does; yields tensors of any type and layout."""
     if isinstance(value, Tensor):
-        if (
-            value.is_floating_point()
-            and value.layout == torch.strided
-            and not value.is_nested
-        ):
-            yield path, value
+        yield path, value
         return
     for name, member in _members(value):
-        yield from floating_tensors(member, f"{path}.{name}")
+        yield from all_tensors(member, f"{path}.{name}")
 
 
 def _members(value: Any) -> list[tuple[Any, Any]]:

@@ -18,7 +18,7 @@ CONTAINERS = (list, dict, set, deque)
 
 @contextlib.contextmanager
 def preserved(root: nn.Module) -> Iterator[None]:
-    """Restores parameters, buffers, gradients, attributes, hooks and modes of a model, and all random number generators.
+    """Restores parameters, buffers, gradients, attributes, hooks and modes of a model, and random number generators.
 
     Attributes are restored with what their containers hold: tensors, generators, and other containers.
     """

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from ..probe.selection import clean_name
 from .bundle import Bundle, free_path, write_bundle, written_as_a_whole
 from .kept_batches import KeptBatch
 from .page import page_of
@@ -30,7 +31,9 @@ class BundleWriter:
         self, folder: Path, facts: Mapping[str, Any], root: nn.Module, config: Path
     ) -> None:
         self._folder, self._facts, self._config = folder, facts, config
-        self._names = {module: name for name, module in root.named_modules()}
+        self._names = {
+            module: clean_name(root, name) for name, module in root.named_modules()
+        }
 
     def write(
         self, evidence: Evidence, checkpoint: str | None, has_pictures: bool
@@ -92,7 +95,8 @@ class BundleWriter:
         counts = [
             (self._names[module], name, value)
             for module, name, value in inputs.counts
-            if module in self._names
+            # No member of an enumeration, which would be read as another thing.
+            if module in self._names and type(value) in (bool, int, float)
         ]
         return {
             "step": inputs.step,

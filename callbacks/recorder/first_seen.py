@@ -4,11 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeVar
 
 from .rows import Numbers
 
 LEAST = 3
 """Steps before the one that is judged, so that there is a median."""
+
+Name = TypeVar("Name")
 
 OUT_OF_LINE = 8.0
 """Factor over the median of the steps before, and over the largest of them, that is out of line."""
@@ -47,21 +50,53 @@ def first_jump(numbers: Sequence[Numbers]) -> FirstSeen | None:
     return first
 
 
-def first_nonfinite(numbers: Sequence[Numbers]) -> FirstSeen | None:
-    """Returns the first number that is not finite: of outputs in forward order, then of gradients in backward order."""
-    for each in numbers:
-        for name, value in each.magnitudes.items():
-            if not math.isfinite(value):
-                message = (
-                    f"NaN or Inf in step {each.step}, first in the output of {name}."
-                )
-                return FirstSeen(each.step, name, message)
-        for name in reversed(each.gradients):
-            if not math.isfinite(each.gradients[name]):
-                message = (
-                    f"NaN or Inf in step {each.step}, first in the gradient of {name}."
-                )
-                return FirstSeen(each.step, name, message)
+def first_nonfinite(
+    numbers: Sequence[Numbers], with_gradients: bool = True
+) -> FirstSeen | None:
+    """Returns the first number that is not finite: of outputs in forward order, then of gradients in backward order.
+
+    The search goes back from the last step as long as the steps have such numbers: an older one has done no harm.
+    Outputs that were not finite in the step before these, as a mask is not, are left out.
+
+    Args:
+        numbers: Numbers of consecutive steps, the last of which is the one that something was noticed in.
+        with_gradients: Whether gradients are meant, too.
+    """
+    first: FirstSeen | None = None
+    for index in reversed(range(len(numbers))):
+        before = numbers[index - 1] if index else None
+        is_sound = before is not None and has_finite_result(before)
+        usual = nonfinite(before.magnitudes) if before and is_sound else []
+        found = _nonfinite_in(numbers[index], usual, with_gradients)
+        first = found or first
+        if found is None or is_sound:
+            break
+    return first
+
+
+def has_finite_result(numbers: Numbers) -> bool:
+    """True if a step has a loss, and that and its gradients are finite."""
+    is_finite = numbers.loss is not None and math.isfinite(numbers.loss)
+    return is_finite and not nonfinite(numbers.gradients)
+
+
+def nonfinite(values: Mapping[str, float]) -> list[str]:
+    """Returns the names of the numbers that are not finite."""
+    return [name for name, value in values.items() if not math.isfinite(value)]
+
+
+def _nonfinite_in(
+    numbers: Numbers, usual: Sequence[str], with_gradients: bool
+) -> FirstSeen | None:
+    """Returns the first number of a step that is not finite, but for the usual ones."""
+    step = numbers.step
+    for name in nonfinite(numbers.magnitudes):
+        if name not in usual:
+            message = f"NaN or Inf in step {step}, first in the output of {name}."
+            return FirstSeen(step, name, message)
+    if with_gradients and (names := nonfinite(numbers.gradients)):
+        message = f"NaN or Inf in step {step}, first in the gradient of {names[-1]}."
+        return FirstSeen(step, names[-1], message)
     return None
 
 
@@ -75,12 +110,25 @@ def _jump_in(step: Numbers, before: Sequence[Numbers]) -> FirstSeen | None:
     for name in reversed(step.gradients):
         if name in gradients:
             return _of_gradient(step.step, name, step.gradients[name], gradients[name])
+    return _jump_of_rate(step, before)
+
+
+def _jump_of_rate(step: Numbers, before: Sequence[Numbers]) -> FirstSeen | None:
+    """Judges the learning rates, which move the outputs of the step after."""
+    past = [dict(enumerate(each.learning_rates)) for each in before]
+    rates = dict(enumerate(step.learning_rates))
+    for index, factor in jumps(rates, past).items():
+        message = (
+            f"The learning rate jumped in step {step.step}: {rates[index]:.4g} is {factor:.3g} times the median of the "
+            "steps before."
+        )
+        return FirstSeen(step.step, "", message)
     return None
 
 
 def jumps(
-    values: Mapping[str, float], before: Sequence[Mapping[str, float]]
-) -> dict[str, float]:
+    values: Mapping[Name, float], before: Sequence[Mapping[Name, float]]
+) -> dict[Name, float]:
     """Returns the numbers that are out of line, as multiples of their median in the steps before.
 
     Example:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..probe.counters import Counters
-from ..probe.layer_hooks import floating_tensors
+from ..probe.layer_hooks import all_tensors
 from ..probe.nonfinite_rerun import StepInputs
 
 
@@ -73,5 +73,6 @@ def read_random_state() -> dict[str, Any]:
 
 
 def versions_of(batch: Any) -> tuple[int, ...]:
-    """Returns how often each floating point tensor of a batch has been changed in place."""
-    return tuple(tensor._version for _, tensor in floating_tensors(batch))
+    """Returns how often each tensor of a batch has been changed in place."""
+    tensors = [tensor for _, tensor in all_tensors(batch)]
+    return tuple(each._version for each in tensors if not each.is_inference())

@@ -13,9 +13,7 @@ from .._lightning import LightningModule, Trainer
 from ..probe.gradient_scale import GradientScale
 from ..probe.layer_hooks import floating_tensors
 from ..probe.length import step_of
-from ..probe.nonfinite_origin import NonfiniteOrigin
-from ..probe.nonfinite_rerun import StepInputs, find_origin
-from ..probe.request import Quantity
+from ..probe.nonfinite_rerun import find_origin
 from ..probe.selection import named_params
 from ..probe.windows import versions_of
 from .first_seen import FirstSeen, first_jump, first_nonfinite
@@ -24,8 +22,9 @@ from .jump import JumpRule
 from .kept_batches import KeptBatch, KeptBatches
 from .magnitudes import Magnitudes, largest_magnitude
 from .options import Options
+from .origin import first_update, of_origin
 from .rows import Numbers, Row, read_rows
-from .states import ChangingBuffers, Snapshot, Snapshots, read_state
+from .states import ChangingBuffers, Snapshot, Snapshots, cloned, read_state
 from .trigger import Trigger
 from .watched_numbers import MOST_PENDING, WatchedNumbers
 
@@ -75,9 +74,6 @@ class Recording:
     ) -> None:
         self._trainer, self._module = trainer, module
         self._scale = GradientScale.of(trainer)
-        self._micro_batches = (
-            trainer.accumulate_grad_batches if module.automatic_optimization else 1
-        )
         params = named_params(module)
         self._params = list(params.values())
         self._is_sharded = any(hasattr(each, "placements") for each in self._params)
@@ -102,7 +98,17 @@ class Recording:
         self._clips = clips(trainer, module)
         self._stepped: list[Optimizer] = []
         self._in_batch = False
+        self._first_step = step_of(trainer)
+        self._losses_of_batch = 0
+        self._is_stepping = self._may_have_moved = self._moves_unseen = False
+        self._is_out_of_memory = False
         self._magnitudes.attach()
+
+    @property
+    def _micro_batches(self) -> int:
+        """Batches of an accumulation, which may change from epoch to epoch."""
+        is_automatic = self._module.automatic_optimization
+        return self._trainer.accumulate_grad_batches if is_automatic else 1
 
     @property
     def error(self) -> Exception | None:
@@ -111,11 +117,12 @@ class Recording:
 
     def begin_batch(self, batch: Any, batch_idx: int) -> None:
         """Keeps a batch, and begins a step with the first one of it."""
-        self._in_batch = True
+        self._in_batch, self._losses_of_batch = True, 0
         trainer = self._trainer
         step = step_of(trainer)
         if not self._rows or self._rows[-1].step != step:
             self._begin_step(step)
+        self._magnitudes.largest = self._rows[-1].magnitudes
         self._batches.add(
             step, batch, batch_idx, trainer.current_epoch, trainer.global_step
         )
@@ -125,22 +132,30 @@ class Recording:
                 largest[path] = largest_magnitude(tensor)
 
     def _begin_step(self, step: int) -> None:
+        versions = versions_of(self._params)
+        # An optimizer of its own may write to `param.data`, which leaves no trace.
+        self._moves_unseen = self._is_stepping and versions == self._versions
+        self._is_stepping = self._may_have_moved = False
         self._rows.append(Row(step, self._clips))
-        self._magnitudes.largest = self._rows[-1].magnitudes
         self._stepped = []
         self._buffers.read()
-        self._versions = versions_of(self._params)
+        self._versions = versions
         if self._snapshots.is_due(step) and not self._is_sharded:
-            self._snapshots.add(step, read_state(self._module, self._trainer))
+            state = cloned(read_state(self._module, self._trainer))
+            self._snapshots.add(step, state)
 
     def before_backward(self, loss: Tensor) -> Trigger | None:
         """Judges a loss."""
         row = self._rows[-1]
+        self._may_have_moved = self._is_stepping
         value = self._scale.unscaled_loss(loss, self._micro_batches)
         if self._scale.scaler is not None and loss.dtype == torch.float16:
             value = value.nan_to_num(nan=float("nan"))  # the scale can be too large
         row.losses.append(value)
-        trigger = self._watched.add(row.step, "loss", value)
+        is_automatic = self._module.automatic_optimization
+        source = 0 if is_automatic else self._losses_of_batch
+        self._losses_of_batch += 1
+        trigger = self._watched.add(row.step, "loss", value, source)
         if trigger is None or trigger.kind == "nonfinite":
             return trigger
         self._postponed = trigger  # until the gradients of the step are there as well
@@ -149,6 +164,7 @@ class Recording:
     def before_optimizer_step(self, optimizer: Optimizer) -> Trigger | None:
         """Judges the gradients of an optimizer."""
         row = self._rows[-1]
+        self._may_have_moved, self._is_stepping = self._is_stepping, True
         norms = self._norms.measure(optimizer)
         if norms is None:
             return self._take_postponed()
@@ -157,13 +173,17 @@ class Recording:
             row.learning_rates += learning_rates(optimizer)
             if not self._is_sharded:
                 row.gradients[id(optimizer)] = norms
-        trigger = self._watched.add(row.step, "gradient norm", norms.norms)
+        trigger = self._watched.add(
+            row.step, "gradient norm", norms.norms, id(optimizer)
+        )
         postponed = self._take_postponed()
         return postponed or trigger
 
     def end_batch(self) -> Trigger | None:
         """Measures what the clipping left of the gradients, and reads what has come from a device."""
         self._in_batch = False
+        self._may_have_moved = self._is_stepping
+        self._magnitudes.largest = {}  # of validation, which may ask for gradients, too
         row = self._rows[-1]
         if self._clips and not self._is_sharded:
             for optimizer in self._stepped:
@@ -171,13 +191,34 @@ class Recording:
                 if norms is not None:
                     row.clipped.append(torch.linalg.vector_norm(norms.norms))
         self._stepped = []
-        postponed = self._take_postponed()
+        postponed = None if self._accumulates else self._take_postponed()
         return postponed or self._watched.read_pending()
+
+    @property
+    def _accumulates(self) -> bool:
+        """True at the end of a batch after which no optimizer steps yet."""
+        is_automatic = self._module.automatic_optimization
+        return is_automatic and self._trainer.fit_loop.epoch_loop._should_accumulate()
+
+    def end(self) -> Trigger | None:
+        """Judges what has not come from a device yet, and the parameters after the last update."""
+        if not self._rows:
+            return None
+        trigger = self._watched.read_pending(wait=True)
+        if trigger is not None or self._watched.is_muted:
+            return trigger
+        step = self._rows[-1].step
+        update = first_update(self._module, self._trainer.optimizers, step)
+        return update and Trigger("nonfinite", step, update.message)
 
     def of_exception(self, exception: BaseException) -> Trigger | None:
         """Returns the trigger of an exception; None before the first step."""
         if not self._rows:
             return None
+        self._may_have_moved = self._is_stepping
+        self._is_out_of_memory = isinstance(
+            exception, MemoryError | torch.cuda.OutOfMemoryError
+        )
         step = self._rows[-1].step
         cause = f"{type(exception).__name__}: {exception}".splitlines()[0]
         when = "in" if self._in_batch else "after"
@@ -217,30 +258,32 @@ class Recording:
         if trigger.kind == "jump":
             first = first_jump(numbers)
         else:
-            first = first_nonfinite(numbers)
-            if trigger.kind == "nonfinite" or first is not None or self._is_in_forward:
+            # A gradient scaler finds its scale by gradients that are not finite.
+            has_scaler = self._scale.scaler is not None
+            first = first_nonfinite(numbers, with_gradients=not has_scaler)
+            if trigger.kind == "nonfinite" or first is not None or self._is_computing:
                 first = self._origin(trigger.step) or first
         return first or FirstSeen(trigger.step, "", trigger.message)
 
     @property
-    def _is_in_forward(self) -> bool:
-        """True from the beginning of a step to its first loss."""
-        return self._in_batch and not self._rows[-1].losses
+    def _is_computing(self) -> bool:
+        """True from the beginning of a step to its first gradients, if there is memory for a second run."""
+        return self._in_batch and not self._is_stepping and not self._is_out_of_memory
 
     def _origin(self, step: int) -> FirstSeen | None:
         """Returns where NaN or infinities began, by a second run of the step; None where that is not possible."""
-        inputs = self._inputs_of(step)
-        if inputs is None or self._has_moved(step):
-            return None
+        if self._has_moved(step):
+            is_last = step == self._rows[-1].step
+            optimizers = self._trainer.optimizers
+            return first_update(self._module, optimizers, step) if is_last else None
         try:
-            origin = find_origin(self._trainer, self._module, inputs)
+            for batch in self._batches.of_steps(step, step):
+                origin = find_origin(self._trainer, self._module, batch.inputs)
+                if origin is not None:
+                    return of_origin(origin, self._first_step)
         except Exception:
             return None  # the numbers of the step then name a layer
-        return None if origin is None else of_origin(origin)
-
-    def _inputs_of(self, step: int) -> StepInputs | None:
-        batches = self._batches.of_steps(step, step)
-        return batches[-1].inputs if batches else None
+        return None
 
     def _state_before(self, step: int) -> Snapshot | None:
         """Returns the state before a step: that of now, if nothing has moved, or the last copy."""
@@ -248,25 +291,15 @@ class Recording:
             return None
         if not self._has_moved(step):
             buffers = self._buffers.copies
+            # By reference: it is written at once, and there may be no memory for a copy.
             return Snapshot(step, read_state(self._module, self._trainer, buffers))
         return self._snapshots.before(step)
 
     def _has_moved(self, step: int) -> bool:
         """True if parameters are no longer those before a step."""
-        is_current = step == self._rows[-1].step
-        return not is_current or versions_of(self._params) != self._versions
-
-
-def of_origin(origin: NonfiniteOrigin) -> FirstSeen:
-    """Returns the place where NaN or infinities began; that of a parameter is the step that moved it."""
-    if origin.quantity is not Quantity.WEIGHT:
-        return FirstSeen(origin.step, origin.where, origin.message)
-    step = origin.step - 1
-    message = (
-        f"NaN or Inf began with the update of step {step}, in parameter {origin.where}: "
-        f"{origin.count} of its values."
-    )
-    return FirstSeen(step, origin.where, message)
+        if step != self._rows[-1].step or versions_of(self._params) != self._versions:
+            return True
+        return self._moves_unseen and self._may_have_moved
 
 
 def learning_rates(optimizer: Optimizer) -> list[Any]:
@@ -279,6 +312,10 @@ def clips(trainer: Trainer, module: LightningModule) -> bool:
     """True if Lightning, or a method of the module that it calls, may clip gradients after they are complete."""
     if not module.automatic_optimization:
         return False
-    method = type(module).configure_gradient_clipping
-    is_own = method.__module__.split(".")[0] not in ("lightning", "pytorch_lightning")
+    hooks = (
+        type(module).configure_gradient_clipping,
+        type(module).on_before_optimizer_step,
+    )
+    packages = {hook.__module__.split(".")[0] for hook in hooks}
+    is_own = not packages <= {"lightning", "pytorch_lightning"}
     return is_own or bool(trainer.gradient_clip_val)

@@ -9,15 +9,15 @@ from torch.optim import Optimizer
 
 from .._lightning import Callback, LightningModule, Trainer, extend_bases
 from .._messages import InstrumentError
-from ..probe.nonfinite_trace import count_nonfinite
 from ..probe.preserved_state import set_random_state
-from ..probe.selection import named_params
+from ..probe.selection import clean_name, named_params
 from .first_seen import FirstSeen, first_jump
 from .magnitudes import choose
 from .options import Options
+from .origin import first_update
 from .recording import Recording
 from .rows import Numbers
-from .states import write_state
+from .states import named_buffers, write_state
 from .trigger import Trigger
 
 
@@ -50,6 +50,7 @@ class SecondRun(Callback):
         self._before, self._layers = list(before), layers
         self._progress = tuple(progress)
         self._index = -1
+        self._has_begun = self._is_tracing = False
         self._recording: Recording | None = None
 
     def expect_begun(self, error: Exception) -> Exception:
@@ -58,7 +59,7 @@ class SecondRun(Callback):
         Raises:
             InstrumentError: If it was raised before the first batch.
         """
-        if self._index < 0:
+        if not self._has_begun:
             cause = f"{type(error).__name__}: {error}"
             raise InstrumentError(
                 f"the step could not be run again: {cause}"
@@ -75,7 +76,7 @@ class SecondRun(Callback):
 
         @wraps(original)
         def training_step(batch: Any, *arguments: Any, **keywords: Any) -> Any:
-            if arguments:
+            if arguments and not self._is_tracing:
                 arguments = (self._batches[self._index]["batch_idx"], *arguments[1:])
             return original(batch, *arguments, **keywords)
 
@@ -93,6 +94,7 @@ class SecondRun(Callback):
         assert self._recording is not None
         set_random_state(record["random_state"])
         self._recording.begin_batch(batch, record["batch_idx"])
+        self._has_begun = True
 
     def _begin(
         self, trainer: Trainer, module: LightningModule, record: Mapping[str, Any]
@@ -100,7 +102,9 @@ class SecondRun(Callback):
         if self._state is not None:
             check_architecture(module, self._state["params"])
             write_state(module, trainer, dict(self._state))
-        modules = dict(module.named_modules())
+        modules = {
+            clean_name(module, name): each for name, each in module.named_modules()
+        }
         for name, attribute, value in record["counts"]:
             if name in modules and attribute in vars(modules[name]):
                 vars(modules[name])[attribute] = value
@@ -152,7 +156,11 @@ class SecondRun(Callback):
         if is_last and self._recording.progress == self._progress:
             self.comparable = self._recording.numbers()
         if trigger is not None and self.first is None:
+            self._is_tracing = (
+                True  # calls the step with the numbers of batches that it had
+            )
             self.first = self._recording.evidence(trigger).first
+            self._is_tracing = False
 
     def _finish(self) -> None:
         if self._recording is None or self.numbers:
@@ -169,7 +177,7 @@ def check_architecture(model: nn.Module, params: Mapping[str, Tensor]) -> None:
     Raises:
         InstrumentError: If it has not; names the first.
     """
-    own = dict(model.named_parameters()) | dict(model.named_buffers())
+    own = named_params(model) | named_buffers(model)
     for name, values in params.items():
         if name not in own or own[name].shape != values.shape:
             shape = tuple(own[name].shape) if name in own else "not there"
@@ -190,21 +198,6 @@ def set_progress(trainer: Trainer, step: int, epoch: int, global_step: int) -> N
         automatic.optimizer.step.total.completed = global_step
     else:
         manual.total.completed = global_step
-
-
-def first_update(
-    module: LightningModule, optimizers: Sequence[Optimizer], step: int
-) -> FirstSeen | None:
-    """Returns the first parameter that an update has made NaN or infinite; None if all are finite."""
-    for name, param in named_params(module).items():
-        if count := count_nonfinite(param.detach()):
-            kinds = ", ".join({type(each).__name__ for each in optimizers})
-            message = (
-                f"NaN or Inf began with the update of step {step} by {kinds}, in parameter {name}: "
-                f"{count} of its values."
-            )
-            return FirstSeen(step, name, message)
-    return None
 
 
 def _pass_on(batch: Any, dataloader_idx: int = 0) -> Any:

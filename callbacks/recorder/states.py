@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..measure.placement import copy_together
+from ..probe.selection import clean_name, named_params
 
 FULL_READS = 4
 """Steps in which all buffers are copied; after them only those that have changed."""
@@ -69,42 +70,51 @@ class ChangingBuffers:
         self._reads = 0
         self._versions: dict[str, tuple[int, int]] = {}
         self._owners: dict[str, tuple[nn.Module, str]] = {}
+        self._others: dict[str, tuple[nn.Module, str]] = {}
         self.copies: dict[str, Tensor] = {}
 
     def read(self) -> None:
-        """Copies the buffers; after a few steps only those that have changed in them."""
+        """Copies the buffers; after a few steps only those that have changed so far."""
+        self._find_changing()
         if self._reads < FULL_READS:
             self._reads += 1
-            self._find_changing()
-            self.copies = cloned(dict(self._root.named_buffers()))
+            self.copies = cloned(named_buffers(self._root))
         elif self._owners:
             buffers = [owner._buffers[key] for owner, key in self._owners.values()]
-            present = [each for each in buffers if each is not None]
-            self.copies = dict(zip(self._owners, copy_together(present), strict=True))
+            present = {
+                name: each
+                for name, each in zip(self._owners, buffers, strict=True)
+                if each is not None
+            }
+            copies = copy_together(list(present.values()))
+            self.copies = dict(zip(present, copies, strict=True))
 
     def _find_changing(self) -> None:
         """Compares each buffer with that of the step before, by identity and by PyTorch's count of changes."""
-        for name, owner, key, buffer in _owned_buffers(self._root):
-            version = id(buffer), buffer._version
+        if self._reads < FULL_READS:
+            self._others = _owned_buffers(self._root)
+        for name, (owner, key) in list(self._others.items()):
+            buffer = owner._buffers.get(key)
+            version = id(buffer), 0 if buffer is None else buffer._version
             if self._versions.get(name, version) != version:
-                self._owners[name] = owner, key
+                self._owners[name] = self._others.pop(name)
             self._versions[name] = version
 
 
-def _owned_buffers(root: nn.Module) -> list[tuple[str, nn.Module, str, Tensor]]:
-    """Returns each buffer with its name, its module, and its name there."""
-    return [
-        (f"{name}.{key}" if name else key, module, key, buffer)
+def _owned_buffers(root: nn.Module) -> dict[str, tuple[nn.Module, str]]:
+    """Returns the module of each buffer, and its name there, by its clean name."""
+    return {
+        clean_name(root, f"{name}.{key}" if name else key): (module, key)
         for name, module in root.named_modules()
         for key, buffer in module._buffers.items()
         if buffer is not None
-    ]
+    }
 
 
 def read_state(
     root: nn.Module, trainer: Any, buffers: Mapping[str, Tensor] | None = None
 ) -> State:
-    """Copies the state of a training on its devices.
+    """Returns the state of a training, by reference.
 
     Args:
         root: The model.
@@ -117,14 +127,18 @@ def read_state(
     """
     scaler = getattr(trainer.precision_plugin, "scaler", None)
     configs = trainer.lr_scheduler_configs
-    state = {
-        "params": dict(root.named_parameters()),
-        "buffers": dict(root.named_buffers()) | dict(buffers or {}),
+    return {
+        "params": named_params(root),
+        "buffers": named_buffers(root) | dict(buffers or {}),
         "optimizers": [each.state_dict() for each in trainer.optimizers],
         "schedulers": [each.scheduler.state_dict() for each in configs],
         "scaler": None if scaler is None else scaler.state_dict(),
     }
-    return cloned(state)
+
+
+def named_buffers(root: nn.Module) -> dict[str, Tensor]:
+    """Returns every buffer by clean name, as `named_params` does."""
+    return {clean_name(root, name): each for name, each in root.named_buffers()}
 
 
 def cloned(value: Any) -> Any:
@@ -135,15 +149,21 @@ def cloned(value: Any) -> Any:
         return {key: cloned(member) for key, member in value.items()}
     if type(value) in (list, tuple):
         return type(value)(cloned(member) for member in value)
+    if isinstance(value, deque):
+        return deque(map(cloned, value), value.maxlen)
     return value
 
 
 @torch.no_grad()
 def write_state(root: nn.Module, trainer: Any, state: State) -> None:
     """Sets a training to a state of `read_state`."""
-    tensors = dict(root.named_parameters()) | dict(root.named_buffers())
+    tensors = named_params(root) | named_buffers(root)
+    owners = _owned_buffers(root)
     for name, values in (state["params"] | state["buffers"]).items():
-        if name in tensors:
+        if name in owners and tensors[name].shape != values.shape:
+            owner, key = owners[name]  # a buffer that grows
+            owner._buffers[key] = values.to(tensors[name].device, copy=True)
+        elif name in tensors:
             tensors[name].copy_(values)
     for optimizer, values in zip(trainer.optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(values)

@@ -5,11 +5,13 @@ import csv
 import json
 import math
 import warnings
+from collections import UserDict, defaultdict, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from fits import QUIET, SEED, Regression, fit, loader, state_of, tanh_net
@@ -23,7 +25,14 @@ from callbacks import FlightRecorder, ReplayResult, replay
 from callbacks.measure.placement import simulated_device
 from callbacks.recorder.bundle import read_bundle
 from callbacks.recorder.jump import JumpRule
-from callbacks.recorder.plain import from_plain, to_plain
+from callbacks.recorder.plain import (
+    from_plain,
+    left_out,
+    to_plain,
+    without_left_out,
+)
+from callbacks.recorder.replay_result import compare
+from callbacks.recorder.rows import Numbers
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -191,9 +200,16 @@ class TestNothingIsDisturbed:
                 return _to(self, *_)
 
             monkeypatch.setattr(Tensor, name, noted)
+        reads_by_step: list[int] = []
+
+        class Noting(BadBatch):
+            def on_train_batch_end(self, *_: Any) -> None:
+                reads_by_step.append(len(reads))
+
         with simulated_device():
-            recorded(tmp_path, BadBatch(99), steps=4)
-        assert reads == []
+            recorded(tmp_path, Noting(99), steps=4)
+        assert reads_by_step == [0, 0, 0, 0]
+        assert reads  # at the end of training, where nothing is held up
 
 
 def _is_lightnings() -> bool:
@@ -395,6 +411,40 @@ class TestReplay:
             replay(path, BadBatch(), accelerator="cpu")
 
 
+class TestComparison:
+    """Numbers of a second run beside those of the training."""
+
+    def test_a_number_that_did_not_come_again_is_a_difference(self) -> None:
+        recorded = Numbers(
+            3, (0.5,), {"batch.0": 1.0, "net.0": 2.0}, {}, None, None, ()
+        )
+        again = Numbers(3, (), {"batch.0": 1.0}, {}, None, None, ())
+        comparison = compare([recorded], [again])
+        assert "largest output of net.0 of step 3 did not" in str(comparison.difference)
+        assert "the loss of step 3" in str(
+            compare([recorded], [again], has_all_outputs=False).difference
+        )
+        assert compare([again], [recorded]).difference is None
+
+    def test_a_state_that_cannot_be_set_is_an_error(self, tmp_path: Path) -> None:
+        (path,) = recorded(tmp_path, BadBatch()).bundles
+        state = torch.load(path / "state.pt", weights_only=True)
+        state["optimizers"].append(state["optimizers"][0])
+        torch.save(state, path / "state.pt")
+        with pytest.raises(ValueError, match="the step could not be run again"):
+            replay(path, BadBatch(), accelerator="cpu")
+
+    def test_an_exception_that_does_not_come_again(self, tmp_path: Path) -> None:
+        recorder = FlightRecorder(dirpath=str(tmp_path), figures=False)
+        trainer = Trainer(max_steps=6, callbacks=[recorder], **QUIET)
+        with pytest.raises(ValueError, match="no such row"):
+            trainer.fit(Raising(ValueError("no such row")), loader())
+        (path,) = recorder.bundles
+        result = replay(path, Regression(tanh_net()), accelerator="cpu")
+        assert result.is_equal, result.difference
+        assert result.message is None
+
+
 @dataclass
 class Pair:
     """A batch of a class."""
@@ -412,6 +462,26 @@ class Named(NamedTuple):
 
 class Encoding(dict):  # type: ignore[type-arg]
     """A batch of a mapping's class, as of transformers."""
+
+
+@dataclass
+class Doubled:
+    """Changes a field when it is made, and has one that its `__init__` does not take."""
+
+    value: int
+    length: int = field(init=False, default=3)
+
+    def __post_init__(self) -> None:
+        self.value *= 2
+
+
+OBJECTS = [
+    defaultdict(list, a=[1]),
+    UserDict({"": 1, "b": 2}),
+    deque([1, 2], maxlen=3),
+    {1, 2},
+    Doubled(2),
+]
 
 
 class TestPlain:
@@ -434,6 +504,32 @@ class TestPlain:
         again = from_plain(torch.load(tmp_path / "batch.pt", weights_only=True))
         assert type(again) is type(batch)
         assert same(again, batch)
+
+    @pytest.mark.parametrize("batch", OBJECTS, ids=lambda each: type(each).__name__)
+    def test_objects_are_the_same_again(self, batch: Any, tmp_path: Path) -> None:
+        torch.save(to_plain(batch), tmp_path / "batch.pt")
+        again = from_plain(torch.load(tmp_path / "batch.pt", weights_only=True))
+        assert type(again) is type(batch)
+        assert again == batch
+
+    def test_a_tensor_of_a_subclass_can_be_read(self, tmp_path: Path) -> None:
+        class Image(Tensor):
+            pass
+
+        torch.save(to_plain(torch.ones(2).as_subclass(Image)), tmp_path / "batch.pt")
+        again = torch.load(tmp_path / "batch.pt", weights_only=True)
+        assert torch.equal(again, torch.ones(2))
+
+    def test_arrays_of_objects_and_of_another_byte_order(self) -> None:
+        for values in (np.arange(3.0).astype(">f4"), np.array(["a", None], object)):
+            again = from_plain(to_plain(values))
+            assert isinstance(again, np.ndarray)
+            assert again.tolist() == values.tolist()
+
+    def test_what_cannot_be_written_has_a_name(self) -> None:
+        plain = to_plain({"a": [object()], "b": 1})
+        assert left_out(plain) == {"<builtins.object, not written>"}
+        assert without_left_out({"a": to_plain(object()), "b": 1}) == {"b": 1}
 
     def test_a_view_is_written_without_what_it_is_a_view_of(
         self, tmp_path: Path

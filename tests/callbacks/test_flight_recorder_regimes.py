@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,17 @@ import pytest
 import torch
 from fits import ByHand, Regression, fit, loader, state_of, tanh_net
 from lightning.pytorch import LightningModule
-from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.callbacks import (
+    EMAWeightAveraging,
+    GradientAccumulationScheduler,
+)
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils.checkpoint import checkpoint
 
 from callbacks import FlightRecorder, HealthCheck, ReplayResult, replay
+from callbacks.measure.placement import simulated_device
 from callbacks.recorder.bundle import read_bundle
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -378,6 +383,278 @@ class TestTrainers:
         recorder = FlightRecorder(dirpath=str(tmp_path), figures=False)
         fit(lambda: Regression(breaking_net()), [recorder])
         assert recorder.bundles == []
+
+
+class TestFaultsOfOthers:
+    """Models, optimizers and batches that keep, change or return something unusual."""
+
+    def test_weights_that_were_nan_before_the_first_step(self, tmp_path: Path) -> None:
+        def make() -> LightningModule:
+            model = Regression(tanh_net())
+            model.net[2].weight.data[0, 0] = math.nan  # type: ignore[index, union-attr]
+            return model
+
+        result = expect_fault(tmp_path, make, 0, "net.2.weight")
+        assert "before step 0, the first of this fit" in str(result.message)
+
+    def test_an_exception_is_not_blamed_on_an_older_nan(self, tmp_path: Path) -> None:
+        class Raising(Healed):
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+                if self.trainer.global_step == 7:
+                    raise ValueError("no such row")
+                loss = super().training_step(batch, batch_idx)
+                is_bad = self.trainer.global_step == BAD_STEP
+                return loss * math.nan if is_bad else loss
+
+        recorder = FlightRecorder(dirpath=str(tmp_path), figures=False)
+        with pytest.raises(ValueError, match="no such row"):
+            fit(lambda: Raising(tanh_net()), [recorder], max_steps=9)
+        names = [path.name for path in recorder.bundles]
+        assert names == ["step_000002_nonfinite", "step_000007_exception"]
+        facts = read_bundle(recorder.bundles[1]).facts
+        assert (facts["state"]["step"], facts["first"]["step"]) == (7, 7)
+
+    def test_an_exception_is_not_blamed_on_a_skipped_step(self, tmp_path: Path) -> None:
+        class Raising(Regression):
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+                if batch_idx == 4:
+                    raise ValueError("no such row")
+                return super().training_step(batch, batch_idx)
+
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)  # type: ignore[attr-defined]
+        recorder = FlightRecorder(dirpath=str(tmp_path), figures=False)
+        with pytest.raises(ValueError, match="no such row"):
+            fit(
+                lambda: Raising(tanh_net()),
+                [recorder],
+                plugins=[MixedPrecision("16-mixed", "cpu", scaler)],
+            )
+        assert [path.name for path in recorder.bundles] == ["step_000004_exception"]
+
+    def test_validation_with_gradients_is_no_part_of_a_step(
+        self, tmp_path: Path
+    ) -> None:
+        class Validating(Regression):
+            def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+                with torch.enable_grad():
+                    self(batch[0] * math.nan)
+
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+                if self.trainer.global_step == BAD_STEP:
+                    raise ValueError("no such row")
+                return super().training_step(batch, batch_idx)
+
+        recorder = FlightRecorder(dirpath=str(tmp_path), figures=False)
+        with pytest.raises(ValueError, match="no such row"):
+            fit(
+                lambda: Validating(tanh_net()),
+                [recorder],
+                val=loader(),
+                val_check_interval=1,
+                limit_val_batches=1,
+                inference_mode=False,
+            )
+        bundle = read_bundle(recorder.bundles[0])
+        assert bundle.step == BAD_STEP
+        outputs = [
+            value for each in bundle.numbers for value in each.magnitudes.values()
+        ]
+        assert all(map(math.isfinite, outputs))
+
+    def test_detect_anomaly(self, tmp_path: Path) -> None:
+        recorder = FlightRecorder(dirpath=str(tmp_path), figures=False)
+        with pytest.raises(RuntimeError, match="returned nan values"):
+            fit(lambda: BadGradient(BAD_STEP), [recorder], detect_anomaly=True)
+        first = read_bundle(recorder.bundles[0]).facts["first"]
+        assert (first["step"], first["where"]) == (BAD_STEP, "net.2")
+
+    def test_a_gradient_of_one_batch_of_an_accumulation(self, tmp_path: Path) -> None:
+        options: dict[str, Any] = {"accumulate_grad_batches": 4, "max_steps": 3}
+        data = loader(rows=96)
+        expect_fault(tmp_path, lambda: BadGradient(5), 1, data=data, **options)
+
+    def test_an_accumulation_that_changes(self, tmp_path: Path) -> None:
+        class Late(Regression):
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+                loss = super().training_step(batch, batch_idx) * 0 + 1
+                is_bad = self.trainer.current_epoch == 2
+                return loss * math.nan if is_bad else loss
+
+        schedule = GradientAccumulationScheduler({0: 4, 1: 2})
+        recorder = FlightRecorder(dirpath=str(tmp_path), figures=False)
+        fit(
+            lambda: Late(tanh_net()),
+            [schedule, recorder],
+            max_steps=-1,
+            max_epochs=3,
+        )
+        losses = [each.loss for each in read_bundle(recorder.bundles[0]).numbers]
+        assert losses[:-1] == [1.0] * len(losses[:-1])
+
+    @pytest.mark.parametrize("steps", [3, 4, 6])
+    def test_a_device_has_the_last_steps_judged_at_the_end(
+        self, tmp_path: Path, steps: int
+    ) -> None:
+        recorder = FlightRecorder(dirpath=str(tmp_path), figures=False)
+        with simulated_device():
+            fit(lambda: BadLoss(tanh_net()), [recorder], max_steps=steps)
+        assert [path.name for path in recorder.bundles] == ["step_000002_nonfinite"]
+
+    def test_the_last_update_of_a_training(self, tmp_path: Path) -> None:
+        def make() -> LightningModule:
+            return Regression(tanh_net(), lambda p: Overflowing(p, lr=0.1))
+
+        recorder, _ = recorded(
+            tmp_path, make, recorder={"state_every_n_steps": 1}, max_steps=3
+        )
+        first = read_bundle(recorder.bundles[0]).facts["first"]
+        assert (first["step"], first["where"]) == (2, "net.0.weight")
+
+    def test_the_state_is_not_that_after_an_update_by_data(
+        self, tmp_path: Path
+    ) -> None:
+        class Ending(Regression):
+            def on_train_batch_end(self, *_: Any) -> None:
+                if self.trainer.global_step == 3:
+                    raise ValueError("no such row")
+
+        recorder = FlightRecorder(dirpath=str(tmp_path), figures=False)
+        with pytest.raises(ValueError, match="no such row"):
+            fit(lambda: Ending(tanh_net(), lambda p: ByData(p, lr=0.1)), [recorder])
+        assert read_bundle(recorder.bundles[0]).state is None
+
+    def test_compiled_submodules(self, tmp_path: Path) -> None:
+        def make() -> LightningModule:
+            model = BadLoss(tanh_net())
+            model.net = torch.compile(model.net, backend="eager")  # type: ignore[assignment]
+            return model
+
+        expect_fault(tmp_path, make, where="")
+
+    def test_buffers_that_grow_or_begin_to_change_late(self, tmp_path: Path) -> None:
+        class Remembering(Regression):
+            def __init__(self) -> None:
+                super().__init__(breaking_net(8))
+                self.register_buffer("rows", torch.zeros(0, 4))
+                self.register_buffer("late", torch.ones(4))
+
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+                x, y = batch
+                self.rows = torch.cat([self.rows, x[:2]])
+                if self.trainer.global_step > 5:
+                    self.late.mul_(1.5)
+                x = x * self.late + self.rows.mean()
+                return super().training_step([x, y], batch_idx)
+
+        expect_fault(tmp_path, Remembering, 8, max_steps=10)
+
+    def test_a_member_of_an_enumeration_among_the_counts(self, tmp_path: Path) -> None:
+        class Mode(IntEnum):
+            TRAIN = 1
+
+        class WithMode(BadLoss):
+            mode = Mode.TRAIN
+
+            def __init__(self) -> None:
+                super().__init__(tanh_net())
+                self.mode = Mode.TRAIN
+
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+                assert isinstance(self.mode, Mode)
+                return super().training_step(batch, batch_idx)
+
+        expect_fault(tmp_path, WithMode, where="")
+
+    def test_objects_in_the_states_of_optimizers_and_schedules(
+        self, tmp_path: Path
+    ) -> None:
+        """The replay runs several steps; what a bundle cannot hold stays that of the new optimizer."""
+
+        class Scheduled(Regression):
+            def configure_optimizers(self) -> Any:
+                optimizer = Queueing(self.parameters(), lr=0.1)
+                schedule = WithFunction(optimizer)
+                interval = {"scheduler": schedule, "interval": "step"}
+                return {"optimizer": optimizer, "lr_scheduler": interval}
+
+        options: dict[str, Any] = {
+            "recorder": {"state_every_n_steps": 3},
+            "max_steps": 7,
+        }
+        recorder, _ = recorded(tmp_path, lambda: Scheduled(tanh_net()), **options)
+        make = lambda: Scheduled(tanh_net())  # noqa: E731
+        result = replay(recorder.bundles[0], make(), accelerator="cpu")
+        assert result.is_equal, result.difference
+        assert (result.step, result.where) == (5, "net.0.weight")
+
+
+class BadGradient(Regression):
+    """The derivative of one layer is NaN for one batch."""
+
+    def __init__(self, bad: int) -> None:
+        first, tanh, *rest = tanh_net()
+        super().__init__(nn.Sequential(first, tanh, Root(), *rest))
+        self.bad = bad
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        self.net[2].is_bad = batch_idx == self.bad  # type: ignore[index, union-attr]
+        return super().training_step(batch, batch_idx)
+
+
+class Root(nn.Module):
+    """Adds the root of zero, whose derivative is infinite, and NaN times zero."""
+
+    is_bad = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + (x * 0.0).sqrt() if self.is_bad else x
+
+
+class Overflowing(torch.optim.SGD):
+    """Its third update is NaN."""
+
+    steps = 0
+
+    def step(self, closure: Any = None) -> Any:
+        self.steps += 1
+        if self.steps == 3:
+            self.param_groups[0]["lr"] = math.nan
+        return super().step(closure)
+
+
+class ByData(torch.optim.SGD):
+    """Writes to `param.data`, as older optimizers do."""
+
+    def step(self, closure: Any = None) -> Any:
+        loss = closure()
+        for param in self.param_groups[0]["params"]:
+            param.data.add_(param.grad, alpha=-0.1)
+        return loss
+
+
+class Queueing(torch.optim.SGD):
+    """Keeps a queue of the last gradients; its sixth update is NaN."""
+
+    def step(self, closure: Any = None) -> Any:
+        loss = super().step(closure)
+        with torch.no_grad():
+            for param in self.param_groups[0]["params"]:
+                queue = self.state[param].setdefault("last", deque(maxlen=6))
+                queue.append(param.grad.clone())
+                full = math.nan if len(queue) == 6 else 1.0
+                param.add_(queue[0] * full, alpha=-0.01)
+        return loss
+
+
+class WithFunction(torch.optim.lr_scheduler.LRScheduler):
+    """Has a function among its attributes, and so in its state."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.function = lambda step: 0.9**step
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float]:
+        return [rate * self.function(self.last_epoch) for rate in self.base_lrs]
 
 
 @pytest.fixture(scope="module")
