@@ -12,6 +12,7 @@ from ._lightning import import_package, imported_packages
 from ._messages import InstrumentError
 from .recorder.bundle import Bundle, batches_of, read_bundle, state_of
 from .recorder.facts import device_name, versions
+from .recorder.first_seen import FirstSeen
 from .recorder.plain import left_out
 from .recorder.replay_result import ReplayResult, compare, result_of
 from .recorder.second_run import SecondRun
@@ -68,9 +69,23 @@ def replay(
     reasons = reasons_of(record, state, raised, accelerator)
     again = run.comparable or run.numbers
     comparison = compare(record.numbers, again, has_all_outputs=layers is None)
-    return result_of(
-        record.step, run.first, [*before, *run.numbers], comparison, reasons
-    )
+    is_equal = comparison.compared > 0 and comparison.difference is None
+    first = run.first or not_again(record, is_equal)
+    return result_of(record.step, first, [*before, *run.numbers], comparison, reasons)
+
+
+def not_again(record: Bundle, is_equal: bool) -> FirstSeen | None:
+    """Returns what the training had, where the second run alone names nothing.
+
+    An exception that did not come again is told; and what a bit-equal run has is what the training had.
+    """
+    trigger, first = record.facts["trigger"], record.facts["first"]
+    if trigger["kind"] == "exception":
+        message = (
+            f"The second run raised nothing. In the training: {trigger['message']}"
+        )
+        return FirstSeen(trigger["step"], "", message)
+    return FirstSeen(**first) if is_equal else None
 
 
 def run_again(

@@ -67,9 +67,9 @@ def first_nonfinite(
         before = numbers[index - 1] if index else None
         is_sound = before is not None and has_finite_result(before)
         usual = nonfinite(before.magnitudes) if before and is_sound else []
-        found = _nonfinite_in(numbers[index], usual, with_gradients)
-        first = found or first
-        if found is None or is_sound:
+        place = _nonfinite_in(numbers[index], usual, with_gradients)
+        first = place or first
+        if place is None or is_sound:
             break
     return first
 

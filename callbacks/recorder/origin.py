@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from .._lightning import LightningModule
@@ -35,7 +36,7 @@ def first_update(
 ) -> FirstSeen | None:
     """Returns the first parameter that an update has made NaN or infinite; None if all are finite."""
     for name, param in named_params(module).items():
-        if count := count_nonfinite(param.detach()):
+        if not is_lazy(param) and (count := count_nonfinite(param.detach())):
             kinds = ", ".join({type(each).__name__ for each in optimizers})
             message = (
                 f"NaN or Inf began with the update of step {step} by {kinds}, in parameter {name}: "

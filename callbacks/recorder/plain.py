@@ -132,11 +132,11 @@ def _put_together(name: str, members: Any) -> Any:
         return kind(members[CLASS], members["maxlen"])
     if CLASS in members:
         return kind(members[CLASS])
-    if issubclass(kind, defaultdict):
-        return kind(None, members)
     if is_dataclass(kind):
         return _with_fields(kind, members)
-    return kind(members) if issubclass(kind, Mapping) else kind(**members)
+    if not issubclass(kind, Mapping):
+        return kind(**members)
+    return kind(None, members) if issubclass(kind, defaultdict) else kind(members)
 
 
 def _array_of(members: Any) -> Any:
@@ -146,7 +146,7 @@ def _array_of(members: Any) -> Any:
 
 def _with_fields(kind: Any, members: Mapping[str, Any]) -> Any:
     """Returns a dataclass with its fields as they were, without what its `__init__` does to them."""
-    value = object.__new__(kind)
+    value: Any = object.__new__(kind)
     for name, member in members.items():
         object.__setattr__(value, name, member)
     return value

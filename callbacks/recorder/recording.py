@@ -204,10 +204,10 @@ class Recording:
         """Judges what has not come from a device yet, and the parameters after the last update."""
         if not self._rows:
             return None
-        trigger = self._watched.read_pending(wait=True)
-        if trigger is not None or self._watched.is_muted:
-            return trigger
         step = self._rows[-1].step
+        trigger = self._watched.read_pending(wait=True)
+        if trigger is not None or self._watched.goes_on(step):
+            return trigger
         update = first_update(self._module, self._trainer.optimizers, step)
         return update and Trigger("nonfinite", step, update.message)
 
@@ -272,10 +272,13 @@ class Recording:
 
     def _origin(self, step: int) -> FirstSeen | None:
         """Returns where NaN or infinities began, by a second run of the step; None where that is not possible."""
+        is_last = step == self._rows[-1].step
         if self._has_moved(step):
-            is_last = step == self._rows[-1].step
             optimizers = self._trainer.optimizers
-            return first_update(self._module, optimizers, step) if is_last else None
+            update = first_update(self._module, optimizers, step) if is_last else None
+            # Of several losses a step, as of a GAN, the last one is of the parameters of now.
+            if update is not None or not (is_last and self._in_batch):
+                return update
         try:
             for batch in self._batches.of_steps(step, step):
                 origin = find_origin(self._trainer, self._module, batch.inputs)

@@ -70,17 +70,21 @@ class SecondRun(Callback):
         """Gives a model, or a datamodule, its batches as the training step had them, with their numbers."""
         model.on_before_batch_transfer = _pass_on
         model.on_after_batch_transfer = _pass_on
-        original = getattr(model, "training_step", None)
-        if original is None:
-            return
+        for name in ("training_step", "on_train_batch_start", "on_train_batch_end"):
+            if (original := getattr(model, name, None)) is not None:
+                setattr(model, name, self._with_number(original))
+
+    def _with_number(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns a method that gets the number of the batch in the training as its last argument."""
 
         @wraps(original)
-        def training_step(batch: Any, *arguments: Any, **keywords: Any) -> Any:
+        def method(batch: Any, *arguments: Any, **keywords: Any) -> Any:
             if arguments and not self._is_tracing:
-                arguments = (self._batches[self._index]["batch_idx"], *arguments[1:])
+                number = self._batches[self._index]["batch_idx"]
+                arguments = (*arguments[:-1], number)
             return original(batch, *arguments, **keywords)
 
-        model.training_step = training_step
+        return method
 
     # Lightning's hooks.
 
@@ -106,7 +110,7 @@ class SecondRun(Callback):
             clean_name(module, name): each for name, each in module.named_modules()
         }
         for name, attribute, value in record["counts"]:
-            if name in modules and attribute in vars(modules[name]):
+            if name in modules and hasattr(modules[name], attribute):
                 vars(modules[name])[attribute] = value
         set_progress(trainer, record["step"], record["epoch"], record["global_step"])
         options = Options(len(self._batches) + 1, 1, None, None, None, 1.0, 1)

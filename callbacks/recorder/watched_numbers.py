@@ -43,8 +43,8 @@ class WatchedNumbers:
         self._rules_by_name, self._has_scaler = rules, has_scaler
         self._rules: dict[tuple[str, int], JumpRule] = {}
         self._pending: deque[Pending] = deque()
-        self.is_muted = False
-        """True from NaN or infinities on, which spread to all later steps, to the next finite gradient norm."""
+        self._last_bad: int | None = None
+        """Last step with NaN or infinities, which spread to all later steps."""
 
     def add(
         self, step: int, name: str, numbers: Tensor, source: int = 0
@@ -85,6 +85,10 @@ class WatchedNumbers:
                 return trigger
         return None
 
+    def goes_on(self, step: int) -> bool:
+        """True if NaN or infinities of a step are those of the step before, or have been seen in it."""
+        return self._last_bad is not None and step <= self._last_bad + 1
+
     def _send(self, step: int, name: str, source: int, numbers: Tensor) -> None:
         event = None
         if numbers.device.type == "cuda":
@@ -100,7 +104,6 @@ class WatchedNumbers:
         value = parts[0] if len(parts) == 1 else math.hypot(*parts)
         if not all(map(math.isfinite, parts)):
             return self._of_nonfinite(step, name)
-        self.is_muted &= name == "loss"
         rule = self._rules.setdefault((name, source), copy(self._rules_by_name[name]))
         if not rule.judge(value):
             return None
@@ -109,7 +112,9 @@ class WatchedNumbers:
         return Trigger("jump", step, message)
 
     def _of_nonfinite(self, step: int, name: str) -> Trigger | None:
-        if self.is_muted or (self._has_scaler and name != "loss"):
+        if self._has_scaler and name != "loss":
             return None
-        self.is_muted = True
+        goes_on, self._last_bad = self.goes_on(step), step
+        if goes_on:
+            return None
         return Trigger("nonfinite", step, f"NaN or Inf in the {name} of step {step}.")

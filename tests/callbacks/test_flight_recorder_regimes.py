@@ -16,7 +16,15 @@ from typing import Any
 
 import pytest
 import torch
-from fits import ByHand, Regression, fit, loader, state_of, tanh_net
+from fits import (
+    ByHand,
+    Regression,
+    fit,
+    loader,
+    squared_error,
+    state_of,
+    tanh_net,
+)
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import (
     EMAWeightAveraging,
@@ -262,8 +270,9 @@ class OwnState(Healed):
         noise = torch.randn(x.shape, generator=self.noise)
         self.past.append(float(noise.sum()))
         self.scales["x"][0].mul_(1.1)
-        self.scale.mul_(1.1)
-        factor = (1 + sum(self.past) ** 2) * self.scales["x"][0] * self.scale
+        scale: Any = self.scale
+        scale.mul_(1.1)
+        factor = (1 + sum(self.past) ** 2) * self.scales["x"][0] * scale
         loss = super().training_step([x + noise, y], batch_idx) * factor
         return loss * math.nan if self.trainer.global_step == BAD_STEP else loss
 
@@ -514,7 +523,9 @@ class TestFaultsOfOthers:
         self, tmp_path: Path
     ) -> None:
         class Ending(Regression):
-            def on_train_batch_end(self, *_: Any) -> None:
+            def on_train_batch_end(
+                self, outputs: Any, batch: Any, batch_idx: int
+            ) -> None:
                 if self.trainer.global_step == 3:
                     raise ValueError("no such row")
 
@@ -541,9 +552,10 @@ class TestFaultsOfOthers:
             def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
                 x, y = batch
                 self.rows = torch.cat([self.rows, x[:2]])
+                late: Any = self.late
                 if self.trainer.global_step > 5:
-                    self.late.mul_(1.5)
-                x = x * self.late + self.rows.mean()
+                    late.mul_(1.5)
+                x = x * late + self.rows.mean()
                 return super().training_step([x, y], batch_idx)
 
         expect_fault(tmp_path, Remembering, 8, max_steps=10)
@@ -586,6 +598,120 @@ class TestFaultsOfOthers:
         result = replay(recorder.bundles[0], make(), accelerator="cpu")
         assert result.is_equal, result.difference
         assert (result.step, result.where) == (5, "net.0.weight")
+
+    def test_the_second_loss_of_a_gan(self, tmp_path: Path) -> None:
+        """The first network has moved by then; its own numbers stay finite."""
+        options: dict[str, Any] = {"max_steps": 10}
+        copies = {"state_every_n_steps": 1}
+        expect_fault(tmp_path, lambda: Gan(breaking_net()), recorder=copies, **options)
+        assert len(list(tmp_path.iterdir())) == 1
+
+    def test_the_first_update_of_a_gan(self, tmp_path: Path) -> None:
+        class BadUpdate(Gan):
+            def step_judge(self, loss: Tensor) -> None:
+                is_bad = self.trainer.global_step == 4
+                optimizer: Any = self.optimizers()
+                optimizer[1].param_groups[0]["lr"] = math.nan if is_bad else 0.1
+                super().step_judge(loss)
+
+            def loss_of_net(self, batch: list[Tensor]) -> Tensor:
+                y = self.judge(batch[0])
+                return squared_error(self.net(batch[0]), y)
+
+        copies = {"state_every_n_steps": 1}
+        expect_fault(
+            tmp_path,
+            lambda: BadUpdate(tanh_net()),
+            2,
+            "judge.0.weight",
+            recorder=copies,
+            max_steps=10,
+        )
+
+    def test_an_optimizer_that_begins_late_is_no_jump(self, tmp_path: Path) -> None:
+        class Late(Gan):
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> None:  # type: ignore[override]
+                self.step_judge(squared_error(self.judge(batch[0]), batch[1]))
+                if batch_idx > 30 and batch_idx % 5 == 0:
+                    self.step_net(self.loss_of_net(batch) * 1e5)
+
+            def configure_optimizers(self) -> Any:
+                rates = (self.net, 1e-7), (self.judge, 0.01)
+                return [torch.optim.SGD(n.parameters(), lr=rate) for n, rate in rates]
+
+        options: dict[str, Any] = {"max_steps": -1, "max_epochs": 1}
+        data = loader(rows=800)
+        recorder, _ = recorded(tmp_path, lambda: Late(tanh_net()), data=data, **options)
+        assert recorder.bundles == []
+
+    def test_a_rate_that_jumped(self, tmp_path: Path) -> None:
+        """The loss jumps in the step after; the rate depends on the number of the batch."""
+
+        class Exploding(Regression):
+            def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+                group = self.trainer.optimizers[0].param_groups[0]
+                group["lr"] = 1e4 if batch_idx == 40 else 0.01
+
+        options: dict[str, Any] = {
+            "data": loader(rows=400),
+            "max_steps": 45,
+            "recorder": {"state_every_n_steps": 1},
+        }
+        result = expect_fault(
+            tmp_path, lambda: Exploding(tanh_net()), 40, "", **options
+        )
+        assert "The learning rate jumped in step 40" in str(result.message)
+
+    def test_a_loss_that_jumped_alone(self, tmp_path: Path) -> None:
+        class BadTarget(Regression):
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+                loss = super().training_step(batch, batch_idx)
+                return loss + 100.0 if batch_idx == 40 else loss
+
+        options: dict[str, Any] = {"data": loader(rows=400), "max_steps": 45}
+        result = expect_fault(
+            tmp_path, lambda: BadTarget(tanh_net()), 40, "", **options
+        )
+        assert "The loss jumped in step 40" in str(result.message)
+
+    def test_norms_after_clipping_by_a_hook(self, tmp_path: Path) -> None:
+        class Clipping(BadLoss):
+            def on_before_optimizer_step(self, optimizer: Any) -> None:
+                torch.nn.utils.clip_grad_norm_(self.parameters(), 0.01)
+
+        recorder, _ = recorded(tmp_path, lambda: Clipping(tanh_net()))
+        first = read_bundle(recorder.bundles[0]).numbers[0]
+        assert first.clipped == pytest.approx(0.01, rel=1e-4)
+
+
+class Gan(ByHand):
+    """Steps a second network first, then its own, with an optimizer each."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__(net)
+        self.judge = tanh_net()
+
+    def step_judge(self, loss: Tensor) -> None:
+        self._step(1, loss)
+
+    def step_net(self, loss: Tensor) -> None:
+        self._step(0, loss)
+
+    def _step(self, index: int, loss: Tensor) -> None:
+        optimizers: Any = self.optimizers()
+        optimizers[index].zero_grad()
+        self.manual_backward(loss)
+        optimizers[index].step()
+
+    def loss_of_net(self, batch: list[Tensor]) -> Tensor:
+        return self.loss(batch)
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> None:  # type: ignore[override]
+        self.step_judge(squared_error(self.judge(batch[0]), batch[1]))
+        self.step_net(self.loss_of_net(batch))
+
+    def configure_optimizers(self) -> Any:
+        return [torch.optim.SGD(n.parameters(), lr=0.1) for n in (self.net, self.judge)]
 
 
 class BadGradient(Regression):
@@ -653,7 +779,7 @@ class WithFunction(torch.optim.lr_scheduler.LRScheduler):
         self.function = lambda step: 0.9**step
         super().__init__(optimizer)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[Any]:
         return [rate * self.function(self.last_epoch) for rate in self.base_lrs]
 
 
