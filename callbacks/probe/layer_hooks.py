@@ -20,6 +20,9 @@ except ImportError:  # torch 2.3
 else:
     _TRACKER = ModuleTracker()
 
+PLAIN = {int, float, bool, str, bytes, type(None)}
+"""Types that have no tensors."""
+
 Observe = Callable[[str, Any], None]
 """Takes the name of a layer, and its input or output."""
 
@@ -227,7 +230,9 @@ def _members(value: Any) -> list[tuple[Any, Any]]:
     if isinstance(value, Mapping):
         return list(value.items())
     if isinstance(value, list | tuple):
-        return list(enumerate(value))
+        # Lists of token numbers or texts are long, and are part of many batches.
+        is_plain = set(map(type, value)) <= PLAIN
+        return [] if is_plain else list(enumerate(value))
     if is_dataclass(value) and not isinstance(value, type):
         return [(field.name, getattr(value, field.name)) for field in fields(value)]
     return []

@@ -136,7 +136,8 @@ def _put_together(name: str, members: Any) -> Any:
         return _with_fields(kind, members)
     if not issubclass(kind, Mapping):
         return kind(**members)
-    return kind(None, members) if issubclass(kind, defaultdict) else kind(members)
+    is_default = issubclass(kind, defaultdict)
+    return kind(*([None] * is_default), members)
 
 
 def _array_of(members: Any) -> Any:

@@ -187,7 +187,9 @@ def checkpoint_state(path: str) -> Snapshot | None:
             "schedulers": checkpoint["lr_schedulers"],
             "scaler": checkpoint.get("MixedPrecision"),
         }
-    except (OSError, KeyError, RuntimeError, pickle.UnpicklingError):
+    except (OSError, EOFError, LookupError, TypeError, ValueError):
+        return None
+    except (RuntimeError, pickle.UnpicklingError):
         return None
     return Snapshot(step, state)
 

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from callbacks import FlightRecorder, ReplayResult, replay
 from callbacks.measure.placement import simulated_device
+from callbacks.probe import layer_hooks
 from callbacks.recorder.bundle import read_bundle
 from callbacks.recorder.jump import JumpRule
 from callbacks.recorder.plain import (
@@ -33,6 +34,7 @@ from callbacks.recorder.plain import (
 )
 from callbacks.recorder.replay_result import compare
 from callbacks.recorder.rows import Numbers
+from callbacks.recorder.states import checkpoint_state
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -411,6 +413,32 @@ class TestReplay:
         (path / spoil).write_bytes(b"\x00garbage")
         with pytest.raises(ValueError, match="is damaged"):
             replay(path, BadBatch(), accelerator="cpu")
+
+
+def test_a_long_list_of_numbers_is_not_walked_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A batch of token numbers as lists has a hundred thousand of them, in every step."""
+    members: list[Any] = []
+
+    def noted(value: Any) -> list[Any]:
+        members.append(value)
+        return original(value)
+
+    original = layer_hooks._members
+    monkeypatch.setattr(layer_hooks, "_members", noted)
+    batch = {"ids": [[1, 2, 3]] * 2, "mixed": [1, torch.ones(2)]}
+    assert [path for path, _ in layer_hooks.all_tensors(batch)] == [".mixed.1"]
+    assert 2 not in members
+
+
+@pytest.mark.parametrize("content", [b"", b"text", None])
+def test_a_checkpoint_that_cannot_be_read_has_no_state(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "last.ckpt"
+    torch.save([1], path) if content is None else path.write_bytes(content)
+    assert checkpoint_state(str(path)) is None
 
 
 class TestComparison:
