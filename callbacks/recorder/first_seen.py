@@ -148,8 +148,10 @@ def jumps(
 
 
 def _of_output(step: int, name: str, value: float, factor: float) -> FirstSeen:
+    is_batch = name.split(".")[0] == "batch"
+    place = f"tensor {name[6:]} of the batch" if is_batch else f"output of {name}"
     message = (
-        f"The output of {name} jumped in step {step}: its largest magnitude, {value:.4g}, is {factor:.3g} times "
+        f"The {place} jumped in step {step}: its largest magnitude, {value:.4g}, is {factor:.3g} times "
         "the median of the steps before."
     )
     return FirstSeen(step, name, message)

@@ -1,16 +1,17 @@
 """Norms of the gradients of an optimizer's parameters, by few kernels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..measure.pieces import widened
 from ..probe.distributed import own_values
 from ..probe.gradient_scale import GradientScale
 from ..probe.nonfinite_watch import foreach_norm
+from ..probe.selection import named_params
 from .rows import NormsOf
 
 
@@ -18,12 +19,17 @@ class GradientNorms:
     """L2 norms of gradients, unscaled.
 
     Args:
-        names: Names of parameters by identity.
+        root: The model.
         scale: Scale of the gradients of the fit.
     """
 
-    def __init__(self, names: Mapping[int, str], scale: GradientScale) -> None:
-        self._names, self._scale = names, scale
+    def __init__(self, root: nn.Module, scale: GradientScale) -> None:
+        self._root, self._scale = root, scale
+        self._names = self._read_names()
+
+    def _read_names(self) -> dict[int, str]:
+        """Returns the names of parameters by identity."""
+        return {id(param): name for name, param in named_params(self._root).items()}
 
     def measure(self, optimizer: Optimizer) -> NormsOf | None:
         """Returns the norm of each gradient of an optimizer; None if there is no gradient."""
@@ -40,7 +46,10 @@ class GradientNorms:
             # A fused optimizer undoes loss scaling inside its step.
             factor = self._scale.factor()
             norms = norms if factor is None else norms / factor
-        names = tuple(self._names.get(id(param), "?") for param in params)
+        if any(id(param) not in self._names for param in params):
+            self._names |= self._read_names()  # a layer was added or replaced
+        unknown = "no parameter of the model"
+        names = tuple(self._names.get(id(param), unknown) for param in params)
         return NormsOf(names, norms)
 
 

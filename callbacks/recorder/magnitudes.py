@@ -40,9 +40,10 @@ class Magnitudes:
     def _note(self, name: str, output: Any) -> None:
         for path, tensor in floating_tensors(output):
             if tensor.numel():
-                self._add(name + path, largest_magnitude(tensor))
+                self.add(name + path, largest_magnitude(tensor))
 
-    def _add(self, place: str, largest: Tensor) -> None:
+    def add(self, place: str, largest: Tensor) -> None:
+        """Adds the largest magnitude of one call, or of a tensor of one batch of an accumulation."""
         if place in self.largest:
             largest = torch.maximum(self.largest[place], largest)
         self.largest[place] = largest

@@ -136,8 +136,8 @@ def _put_together(name: str, members: Any) -> Any:
         return _with_fields(kind, members)
     if not issubclass(kind, Mapping):
         return kind(**members)
-    is_default = issubclass(kind, defaultdict)
-    return kind(*([None] * is_default), members)
+    make: Any = kind
+    return make(None, members) if issubclass(kind, defaultdict) else make(members)
 
 
 def _array_of(members: Any) -> Any:

@@ -74,11 +74,9 @@ class Recording:
     ) -> None:
         self._trainer, self._module = trainer, module
         self._scale = GradientScale.of(trainer)
-        params = named_params(module)
-        self._params = list(params.values())
+        self._params = list(named_params(module).values())
         self._is_sharded = any(hasattr(each, "placements") for each in self._params)
-        names = {id(param): name for name, param in params.items()}
-        self._norms = GradientNorms(names, self._scale)
+        self._norms = GradientNorms(module, self._scale)
         self._magnitudes = Magnitudes(layers)
         rules = {
             "loss": JumpRule(options.loss_factor, options.deviations),
@@ -126,10 +124,9 @@ class Recording:
         self._batches.add(
             step, batch, batch_idx, trainer.current_epoch, trainer.global_step
         )
-        largest = self._magnitudes.largest
         for path, tensor in list(floating_tensors(batch, "batch"))[:MOST_TENSORS]:
             if tensor.numel():
-                largest[path] = largest_magnitude(tensor)
+                self._magnitudes.add(path, largest_magnitude(tensor))
 
     def _begin_step(self, step: int) -> None:
         versions = versions_of(self._params)

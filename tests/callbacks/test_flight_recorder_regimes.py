@@ -9,8 +9,9 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import IntEnum
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils.checkpoint import checkpoint
+from torch.utils.data import DataLoader
 
 from callbacks import FlightRecorder, HealthCheck, ReplayResult, replay
 from callbacks.measure.placement import simulated_device
@@ -682,6 +684,44 @@ class TestFaultsOfOthers:
         recorder, _ = recorded(tmp_path, lambda: Clipping(tanh_net()))
         first = read_bundle(recorder.bundles[0]).numbers[0]
         assert first.clipped == pytest.approx(0.01, rel=1e-4)
+
+    def test_a_target_in_another_unit_in_one_batch_of_an_accumulation(
+        self, tmp_path: Path
+    ) -> None:
+        """The largest magnitude of the batch is that of all batches of a step."""
+        batches = [
+            [x, y * 1000 if i == 161 else y]
+            for i, (x, y) in enumerate(islice(rows(), 200))
+        ]
+        options: dict[str, Any] = {
+            "data": DataLoader(batches, batch_size=None),  # type: ignore[arg-type]
+            "accumulate_grad_batches": 4,
+            "max_steps": 45,
+        }
+        result = expect_fault(
+            tmp_path, lambda: Regression(tanh_net()), 40, "batch.1", **options
+        )
+        assert "The tensor 1 of the batch jumped in step 40" in str(result.message)
+
+    def test_gradients_of_a_layer_that_was_replaced(self, tmp_path: Path) -> None:
+        class Replacing(BadLoss):
+            def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+                if batch_idx == 1:
+                    self.net[2] = nn.Linear(8, 8)  # type: ignore[index, operator]
+                    params = list(self.net[2].parameters())  # type: ignore[index, union-attr]
+                    self.trainer.optimizers[0].add_param_group({"params": params})
+
+        recorder, _ = recorded(tmp_path, lambda: Replacing(tanh_net()))
+        numbers = read_bundle(recorder.bundles[0]).numbers
+        assert {"net.2.weight", "net.2.bias"} <= set(numbers[1].gradients)
+
+
+def rows() -> Iterator[list[Tensor]]:
+    """Yields batches of random rows and targets."""
+    generator = torch.Generator().manual_seed(0)
+    while True:
+        x = torch.randn(8, 4, generator=generator)
+        yield [x, torch.randn(8, 1, generator=generator)]
 
 
 class Gan(ByHand):
