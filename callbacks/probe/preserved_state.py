@@ -14,16 +14,22 @@ from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from .generators import Restore, generator_state
 
 CONTAINERS = (list, dict, set, deque)
+FOREIGN = {"torch", "lightning", "pytorch_lightning"}
+"""Packages whose objects a step does not own."""
+
+TRAINERS = ("_trainer", "_fabric")
+"""Attributes of a LightningModule with all of the training."""
 
 
 @contextlib.contextmanager
 def preserved(root: nn.Module) -> Iterator[None]:
     """Restores parameters, buffers, gradients, attributes, hooks and modes of a model, and random number generators.
 
-    Attributes are restored with what their containers hold: tensors, generators, and other containers.
+    Attributes are restored with what their containers hold: tensors, generators, and other containers; and those of
+    helper objects, of the packages that the modules are of. Iterators cannot be restored.
     """
-    restores = [_attributes(module) for module in root.modules()]
     objects = list(_objects(root))
+    restores = [_attributes(each) for each in (*root.modules(), *objects)]
     restores += [restore for each in objects if (restore := generator_state(each))]
     restores += [_contents(each) for each in objects if isinstance(each, CONTAINERS)]
     tensors = [
@@ -91,9 +97,9 @@ def _is_writable(tensor: Tensor) -> bool:
     return not (tensor.is_inference() or tensor.is_nested or is_expanded)
 
 
-def _attributes(module: nn.Module) -> Restore:
-    """Returns a function that restores the attributes of a module; see `_contents` for what they hold."""
-    current = vars(module)
+def _attributes(value: Any) -> Restore:
+    """Returns a function that restores the attributes of a module or helper; see `_contents` for what they hold."""
+    current = vars(value) if _has_state(value) else {}
     before = dict(current)
 
     def restore() -> None:
@@ -102,6 +108,12 @@ def _attributes(module: nn.Module) -> Restore:
         current.update(before)
 
     return restore
+
+
+def _has_state(value: Any) -> bool:
+    """True if an object has attributes that a step may change."""
+    has_attributes = isinstance(getattr(value, "__dict__", None), dict)
+    return has_attributes and not isinstance(value, type | Tensor)
 
 
 def _contents(container: Any) -> Restore:
@@ -118,17 +130,38 @@ def _contents(container: Any) -> Restore:
 
 def _objects(root: nn.Module) -> Iterator[Any]:
     """Yields what the attributes of all modules hold, and what the containers in them hold, each once."""
+    packages = {_package(module) for module in root.modules()} - FOREIGN
+    waiting = [
+        value
+        for module in root.modules()
+        for name, value in vars(module).items()
+        if name not in TRAINERS
+    ]
     seen: set[int] = set()
-    waiting: list[Any] = [vars(module) for module in root.modules()]
-    namespaces = {id(each) for each in waiting}
     while waiting:
         value = waiting.pop()
         if id(value) in seen:
             continue
         seen.add(id(value))
-        if id(value) not in namespaces:
+        is_helper = _package(value) in packages and _has_state(value)
+        if (
+            isinstance(value, (*CONTAINERS, tuple, Tensor))
+            or is_helper
+            or generator_state(value) is not None
+        ):
             yield value
-        if isinstance(value, dict):
-            waiting += value.values()
-        elif isinstance(value, list | tuple | set | deque):
-            waiting += value
+        waiting += _members(value, is_helper)
+
+
+def _package(value: Any) -> str:
+    return type(value).__module__.partition(".")[0]
+
+
+def _members(value: Any, is_helper: bool) -> list[Any]:
+    """Returns what a container holds, or the attributes of a helper."""
+    if isinstance(value, dict):
+        return list(value.values())
+    if isinstance(value, list | tuple | set | deque):
+        return list(value)
+    is_module = isinstance(value, nn.Module)
+    return list(vars(value).values()) if is_helper and not is_module else []

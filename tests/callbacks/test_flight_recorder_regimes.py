@@ -256,12 +256,19 @@ class Healed(Regression):
                 param.grad.nan_to_num_(0.0, 0.0, 0.0)
 
 
+class Helper:
+    """Counts in an object that is no module."""
+
+    def __init__(self) -> None:
+        self.calls, self.rows = 0, [0]
+
+
 class OwnState(Healed):
-    """Its step draws from a generator of its own, and changes containers, a buffer and a tensor in a list."""
+    """Its step draws from a generator of its own, and changes a helper, containers, a buffer and a tensor in a list."""
 
     def __init__(self) -> None:
         super().__init__(tanh_net())
-        self.noise = torch.Generator().manual_seed(3)
+        self.noise, self.helper = torch.Generator().manual_seed(3), Helper()
         self.past = deque([1.0], maxlen=3)
         self.scales = {"x": [torch.ones(())]}
         self.register_buffer("scale", torch.ones(()))
@@ -271,10 +278,14 @@ class OwnState(Healed):
         x, y = batch
         noise = torch.randn(x.shape, generator=self.noise)
         self.past.append(float(noise.sum()))
+        self.helper.calls += 1
+        self.helper.rows.append(self.helper.calls)
         self.scales["x"][0].mul_(1.1)
         scale: Any = self.scale
         scale.mul_(1.1)
-        factor = (1 + sum(self.past) ** 2) * self.scales["x"][0] * scale
+        factor = (
+            (sum(self.helper.rows) + sum(self.past) ** 2) * self.scales["x"][0] * scale
+        )
         loss = super().training_step([x + noise, y], batch_idx) * factor
         return loss * math.nan if self.trainer.global_step == BAD_STEP else loss
 
