@@ -33,7 +33,11 @@ class FlightRecorder(Callback):
     A bundle is written when the loss or a gradient is NaN or infinite, when the loss or the norm of the gradients
     jumps, and when training raises. On the CPU this is noticed before the parameters move, so that the bundle has the
     state that the step was computed from; on a device some steps later, so that it needs `state_every_n_steps`. While
-    a gradient scaler is in use, gradients that are not finite are no reason: the scaler finds its scale by them.
+    a gradient scaler is in use, gradients that are not finite are no reason: the scaler finds its scale by them. What
+    a device has not sent yet, and the last update, are judged at the end of training.
+
+    In manual optimization, gradients that a step clips itself are clipped before both norms. A learning rate that a
+    method of the model sets after the gradients are complete is that of the next step.
 
     Writes, into a folder `flight_recorder/step_000123_nonfinite` (`_jump`, `_exception`):
         - `README.md`: what was out of line first, and where; the last steps; how to run that step again;

@@ -16,7 +16,7 @@ from .counters import Count, set_counts
 from .layer_hooks import Hook, floating_tensors
 from .nonfinite_origin import NonfiniteOrigin
 from .nonfinite_trace import BackwardTrace, Calls, Event, ForwardTrace, count_nonfinite
-from .preserved_state import preserved, set_random_state
+from .preserved_state import has_iterators, preserved, set_random_state
 from .request import Quantity
 from .selection import named_layers, named_params
 
@@ -80,7 +80,9 @@ def of_parameter(step: int, name: str, count: int) -> NonfiniteOrigin:
 
 
 def can_run_again(trainer: Trainer, module: nn.Module) -> bool:
-    """True if a step needs nothing of other ranks, which do not run theirs again."""
+    """True if a step needs nothing of other ranks, which do not run theirs again, and leaves no trace."""
+    if has_iterators(module):
+        return False
     if trainer.world_size == 1:
         return True
     is_sharded = any(hasattr(param, "placements") for param in module.parameters())

@@ -26,7 +26,7 @@ def preserved(root: nn.Module) -> Iterator[None]:
     """Restores parameters, buffers, gradients, attributes, hooks and modes of a model, and random number generators.
 
     Attributes are restored with what their containers hold: tensors, generators, and other containers; and those of
-    helper objects, of the packages that the modules are of. Iterators cannot be restored.
+    helper objects, of the packages that the modules are of. Iterators cannot be restored; see `has_iterators`.
     """
     objects = list(_objects(root))
     restores = [_attributes(each) for each in (*root.modules(), *objects)]
@@ -62,6 +62,15 @@ def _versions_kept(tensors: Sequence[Tensor]) -> Iterator[None]:
         for tensor in tensors:
             stack.enter_context(_unsafe_preserve_version_counter(tensor))
         yield
+
+
+def has_iterators(root: nn.Module) -> bool:
+    """True if an attribute of a module is an iterator: a step that takes from it cannot be run without a trace."""
+    return any(
+        hasattr(type(value), "__next__")
+        for module in root.modules()
+        for value in vars(module).values()
+    )
 
 
 def random_state() -> dict[str, Any]:

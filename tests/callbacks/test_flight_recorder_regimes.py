@@ -290,6 +290,18 @@ class OwnState(Healed):
         return loss * math.nan if self.trainer.global_step == BAD_STEP else loss
 
 
+class OwnIterator(Healed):
+    """Its step takes from an iterator, which nothing can set back: there is no second run."""
+
+    def __init__(self) -> None:
+        super().__init__(tanh_net())
+        self.factors = iter(range(1, 100))
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx) * next(self.factors)
+        return loss * math.nan if self.trainer.global_step == BAD_STEP else loss
+
+
 class OwnBackward(Healed, ByHand):
     """Calls `backward` itself; one layer has a gradient that is NaN in one step, the others do not."""
 
@@ -303,7 +315,9 @@ class OwnBackward(Healed, ByHand):
         optimizer.step()
 
 
-@pytest.mark.parametrize("make", [OwnState, lambda: OwnBackward(tanh_net())])
+@pytest.mark.parametrize(
+    "make", [OwnState, OwnIterator, lambda: OwnBackward(tanh_net())]
+)
 def test_the_second_run_in_a_training_leaves_no_trace(
     tmp_path: Path, make: Callable[[], LightningModule]
 ) -> None:
