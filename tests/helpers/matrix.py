@@ -335,6 +335,19 @@ RECORDER_MATRIX: dict[str, list[Cell]] = {
             BUNDLES + "TestOptimization::test_a_frozen_layer_and_an_unused_one",
         ),
         Cell("schedules", BUNDLES + "TestOptimization::test_a_schedule"),
+        Cell(
+            "accumulation that changes",
+            BUNDLES + "TestFaultsOfOthers::test_an_accumulation_that_changes",
+        ),
+        Cell(
+            "clipping by a hook",
+            BUNDLES + "TestFaultsOfOthers::test_norms_after_clipping_by_a_hook",
+        ),
+        Cell(
+            "states with queues and functions",
+            BUNDLES
+            + "TestFaultsOfOthers::test_objects_in_the_states_of_optimizers_and_schedules",
+        ),
     ],
     "precision": [
         Cell("32", RECORDER + "test_a_fault_is_placed_and_comes_again"),
@@ -358,6 +371,7 @@ RECORDER_MATRIX: dict[str, list[Cell]] = {
     ],
     "compile": [
         Cell("step, loss, gradients", BUNDLES + "TestModules::test_compiled"),
+        Cell("replay", BUNDLES + "TestFaultsOfOthers::test_compiled_submodules"),
         Cell(
             "outputs inside compiled code",
             BUNDLES + "TestModules::test_compiled",
@@ -374,6 +388,19 @@ RECORDER_MATRIX: dict[str, list[Cell]] = {
             BUNDLES + "TestModules::test_activation_checkpointing",
         ),
         Cell("LSTM", BUNDLES + "TestModules::test_an_lstm_has_an_entry_an_output"),
+        Cell(
+            "buffers that grow",
+            BUNDLES
+            + "TestFaultsOfOthers::test_buffers_that_grow_or_begin_to_change_late",
+        ),
+        Cell(
+            "replaced layers",
+            BUNDLES + "TestFaultsOfOthers::test_gradients_of_a_layer_that_was_replaced",
+        ),
+        Cell(
+            "generators and helpers of the model",
+            BUNDLES + "test_the_second_run_in_a_training_leaves_no_trace",
+        ),
     ],
     "trainer": [
         Cell("validation", BUNDLES + "TestTrainers::test_validation_and_its_exception"),
@@ -391,6 +418,17 @@ RECORDER_MATRIX: dict[str, list[Cell]] = {
             "data, forward, backward, optimizer, fp16",
             RECORDER + "test_a_fault_is_placed_and_comes_again",
         ),
+        Cell("learning rate", BUNDLES + "TestFaultsOfOthers::test_a_rate_that_jumped"),
+        Cell(
+            "before the first step",
+            BUNDLES
+            + "TestFaultsOfOthers::test_weights_that_were_nan_before_the_first_step",
+        ),
+        Cell(
+            "in the last step",
+            BUNDLES + "TestFaultsOfOthers::test_the_last_update_of_a_training",
+        ),
+        Cell("detect_anomaly", BUNDLES + "TestFaultsOfOthers::test_detect_anomaly"),
         Cell(
             "exception",
             RECORDER + "TestBundles::test_an_exception_is_recorded_and_goes_on",
