@@ -36,11 +36,11 @@ class OptimizerHooks:
         self._hooked: list[Optimizer] = []
 
     def attach(self, optimizers: Sequence[Optimizer]) -> None:
-        """Attaches hooks to optimizers; removes those of before."""
+        """Attaches hooks to optimizers; removes those of before. Leaves out those that can have none."""
         self.detach()
         # Noted before they are hooked: Ctrl-C can come between a registration and the note of its handle.
-        self._hooked = list(optimizers)
-        for optimizer in optimizers:
+        self._hooked = [each for each in optimizers if can_be_hooked(each)]
+        for optimizer in self._hooked:
             self._handles.append(optimizer.register_step_pre_hook(self._before))
             self._handles.append(optimizer.register_step_post_hook(self._after))
 
@@ -66,9 +66,9 @@ class OptimizerHooks:
     def _before(
         self, optimizer: Optimizer, arguments: tuple[Any, ...], keywords: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        has_closure = keywords.get("closure") is not None or any(
-            map(callable, arguments)
-        )
+        # The optimizer is the first of its step's arguments, and may be callable itself.
+        itself, *others = arguments
+        has_closure = keywords.get("closure") is not None or any(map(callable, others))
         if self.before is not None:
             self.guard.safely(self.before, optimizer, has_closure)
         if self.ready is None:
@@ -78,7 +78,7 @@ class OptimizerHooks:
             ready()
             return None
         watched = partial(followed_by, ready)
-        return tuple(map(watched, arguments)), {
+        return (itself, *map(watched, others)), {
             name: watched(value) for name, value in keywords.items()
         }
 
@@ -100,6 +100,11 @@ def followed_by(ready: Callable[[], None], argument: Any) -> Any:
     return evaluate
 
 
+def can_be_hooked(optimizer: Optimizer) -> bool:
+    """False of an optimizer that is none of PyTorch's, or a wrapper that never called its base's `__init__`."""
+    return hasattr(optimizer, "_optimizer_step_pre_hooks")
+
+
 def takes_hooks(optimizer: Optimizer) -> bool:
     """True of an optimizer of PyTorch's whose step is not compiled: hooks would be compiled along with it."""
     step: Any = optimizer.step
@@ -109,4 +114,4 @@ def takes_hooks(optimizer: Optimizer) -> bool:
         if hasattr(step, "_torchdynamo_orig_callable") and not is_disabled:
             return False
         step = getattr(step, "__wrapped__", None)
-    return hasattr(optimizer, "register_step_pre_hook")
+    return can_be_hooked(optimizer)

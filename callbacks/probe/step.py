@@ -12,7 +12,7 @@ from ..measure.statistic import MomentsOf, result_as
 from .context import FitContext
 from .guard import Guard
 from .layer_observer import LayerObserver
-from .optimizer_hooks import OptimizerHooks, takes_hooks
+from .optimizer_hooks import OptimizerHooks, can_be_hooked, takes_hooks
 from .parameter_observer import ParameterObserver
 from .parameter_steps import ParameterSteps
 from .plan import Plan
@@ -131,6 +131,10 @@ class Step:
     def before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Measures the gradients of an optimizer's parameters: complete, unscaled, and not clipped."""
         self._optimizer_stepped = True
+        if not self.context.automatic and optimizer in self._unhooked:
+            # Announced again: its step before has returned, which no hook told.
+            self.parameter_steps.note_returned(optimizer)
+            self._before_any_step(optimizer, has_closure=True)
         if self._scale_before is None:
             self._scale_before = self.context.scale.factor()
         self.parameter_steps.note_asked(optimizer)
@@ -142,13 +146,19 @@ class Step:
         self.detach()
         self.in_batch = False
         self.batches += 1
-        if self.context.automatic:
-            for optimizer in self._announced:
-                self.parameter_steps.note_returned(optimizer)
+        for optimizer in self._unhooked:
+            self.parameter_steps.note_returned(optimizer)
         if self._optimizer_stepped or self.context.automatic:
             return self._optimizer_stepped
         has_moved, self.moved_unseen = self._parameters.have_moved()
         return has_moved
+
+    @property
+    def _unhooked(self) -> list[Optimizer]:
+        """Optimizers that Lightning has announced, and no hook tells that their step returned."""
+        if self.context.automatic:
+            return self._announced
+        return [each for each in self._announced if not can_be_hooked(each)]
 
     def detach(self) -> None:
         """Removes all hooks, until the next batch of the step."""

@@ -18,6 +18,7 @@ from fits import (
     sgd,
     tanh_net,
 )
+from foreign_optimizers import WithoutHooks, Wraps
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.precision import MixedPrecision
 from reference import norm_of, steps_by_hand
@@ -279,28 +280,11 @@ class Centralizes(SGD):
         return loss
 
 
-class WithoutHooks:
-    """Optimizer of another library: Lightning asks for a few methods only."""
+class IsCallable(SGD):
+    """Optimizer that is a function as well; to call it is an error."""
 
-    def __init__(self, params: Params) -> None:
-        self.inner = SGD(params, lr=0.1)
-        self.param_groups, self.state = self.inner.param_groups, self.inner.state
-        self.defaults = self.inner.defaults
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.inner.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.inner.load_state_dict(state)
-
-    def step(self, closure: Any) -> Any:
-        with torch.enable_grad():
-            loss = closure()
-        self.inner.step()
-        return loss
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        self.inner.zero_grad(set_to_none)
+    def __call__(self) -> None:
+        raise NotImplementedError
 
 
 class TestOptimizers:
@@ -336,9 +320,14 @@ class TestOptimizers:
         assert series(stats, CLIPPED) == series(stats, TOTAL)
         assert len(series(stats, CLIPPED)) == 5
 
-    def test_without_hooks_there_are_no_numbers(self) -> None:
+    def test_that_is_callable(self) -> None:
+        module = Notes(tanh_net(), lambda p: IsCallable(p, lr=0.1))
+        stats = stats_of(lambda: module)
+        expect_noted(stats, module)
+
+    @pytest.mark.parametrize("foreign", [WithoutHooks, Wraps])
+    def test_without_hooks_there_are_no_numbers(self, foreign: Any) -> None:
         with runtime_warnings() as messages:
-            foreign: Any = WithoutHooks
             stats = stats_of(lambda: Regression(tanh_net(), foreign))
         assert messages == []
         assert len(series(stats, TOTAL)) == 5

@@ -15,8 +15,10 @@ from fits import (
     numbers,
     records_of,
     runtime_warnings,
+    sgd,
     tanh_net,
 )
+from foreign_optimizers import WithoutHooks, Wraps
 from lightning.pytorch import Callback, LightningModule, Trainer
 from reference import steps_by_hand
 from torch import Tensor, nn
@@ -248,6 +250,22 @@ class TestSeveralStepsInABatch:
         )
         assert "update_ratio/net.2.weight" in record
         assert "update_ratio/net.4.weight" not in record
+
+
+@pytest.mark.parametrize("make", [ByHand, Repeats])
+@pytest.mark.parametrize("foreign", [WithoutHooks, Wraps])
+def test_an_optimizer_without_hooks_has_the_numbers_of_its_twin(
+    foreign: Any, make: Any
+) -> None:
+    with runtime_warnings():
+        expected = records_of(lambda: make(tanh_net(), sgd), max_steps=6)
+        records = records_of(lambda: make(tanh_net(), foreign), max_steps=6)
+    plots = ("weight_grad_std", "grad_norm", "update_ratio", "activation_std")
+    assert records.keys() == expected.keys()
+    assert len(records) > 1
+    for step, record in records.items():
+        assert numbers(record, *plots) == numbers(expected[step], *plots)
+        assert "update_ratio/net.4.weight" in record
 
 
 def test_waiting_for_an_optimizer_is_warned_of() -> None:
