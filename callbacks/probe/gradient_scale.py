@@ -62,9 +62,9 @@ class GradientScale:
 
         Lightning has unscaled it by then, unless the optimizer does that itself, as fused ones do.
         """
-        if (
-            not getattr(optimizer, "_step_supports_amp_scaling", False)
-            or (factor := self.factor()) is None
-        ):
+        unscales = getattr(optimizer, "_step_supports_amp_scaling", False)
+        # The scaler sets it for the time of the step: None if the gradients are unscaled already, as for clipping.
+        is_unscaled = getattr(optimizer, "grad_scale", self) is None
+        if not unscales or is_unscaled or (factor := self.factor()) is None:
             return gradient
         return (gradient if gradient.is_sparse else widened(gradient)) / factor

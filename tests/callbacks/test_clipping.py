@@ -410,6 +410,22 @@ class TestScaler:
             }
         assert series(stats, ACTIVE) == dict.fromkeys(range(5), 0.0)
 
+    def test_a_fused_optimizer_whose_gradients_are_unscaled_to_be_clipped(self) -> None:
+        """Lightning refuses to clip them, so that models call `unscale_` themselves."""
+
+        class Unscales(Notes):
+            def configure_gradient_clipping(
+                self, optimizer: Any, *_: Any, **__: Any
+            ) -> None:
+                plugin: Any = self.trainer.precision_plugin
+                plugin.scaler.unscale_(optimizer)
+                super().configure_gradient_clipping(optimizer)
+
+        module = Unscales(tanh_net(), lambda p: Adam(p, fused=True))
+        stats = stats_of(lambda: module, plugins=[self.plugin()])
+        expect_noted(stats, module)
+        assert series(stats, ACTIVE) == dict.fromkeys(range(5), 0.0)
+
     @pytest.mark.parametrize("fused", [False, True])
     def test_a_skipped_step_is_not_counted(self, fused: bool) -> None:
         class Overflows(Notes):
