@@ -49,7 +49,7 @@ class GradStats(Instrument):
         - `grad_norm/total`: L2 norm of the gradients of all parameters, also those not chosen;
         - `grad_norm/clipped`: L2 norm of the gradients that the optimizer takes, after `configure_gradient_clipping`,
           unscaled; equal to `grad_norm/total` where nothing was clipped;
-        - `grad_norm/clip_active`: fraction of the due steps up to now on which clipping changed the norm by more than a
+        - `grad_norm/clip_active`: fraction of the due steps up to now on which clipping lowered the norm by more than a
           millionth, 0 to 1;
         - `nonfinite/{layer or param}`: number of NaN and Inf, from the first time that there are any; the other numbers
           are those of the finite values;

@@ -146,7 +146,7 @@ class Observation:
         normalized_rows: Rows that a BatchNorm normalizes over, by name, where they are fewer than is good.
         gradient_norm: Norm of all gradients, before clipping.
         clip: Largest norm that the Trainer lets through; None without clipping.
-        is_clipped: Whether clipping changed the norm; None if that cannot be told.
+        is_clipped: Whether clipping lowered the norm; None if that cannot be told.
         uses_scaler: Whether a gradient scaler is in use.
         was_skipped: Whether it skipped the step.
         nonfinite: Place where NaN or infinities began; None if there are none.

@@ -24,7 +24,7 @@ class Clipping:
     Attributes:
         before: L2 norm of the finite gradients of all parameters, unscaled; None if there are none.
         after: L2 norm of the gradients that the optimizer took; None if they were not seen, or are not finite.
-        is_active: Whether clipping changed the norm; None if that cannot be told.
+        is_active: Whether clipping lowered the norm; None if that cannot be told.
     """
 
     before: float | None
@@ -76,8 +76,9 @@ def clipping_of(measurements: Measurements) -> Clipping:
     )
     if before is None or after is None or is_partial:
         return Clipping(before, after, None)
-    is_active = abs(after - before) > ROUNDING * before
-    return Clipping(before, after if is_active else before, is_active)
+    change = after - before
+    is_equal = abs(change) <= ROUNDING * before
+    return Clipping(before, before if is_equal else after, change < 0 and not is_equal)
 
 
 def total_norm(gradients: Mapping[str, Moments]) -> float | None:

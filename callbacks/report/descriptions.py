@@ -70,7 +70,7 @@ DESCRIPTIONS = {
         "`total` is above it. **Bad:** equal to `total` above the limit: clipping does not work."
     ),
     "grad_norm/clip_active": (
-        "Fraction of the due steps up to now on which clipping changed the norm of the gradients. **Good:** small, or "
+        "Fraction of the due steps up to now on which clipping lowered the norm of the gradients. **Good:** small, or "
         "as it is meant. **Bad:** 0 to the end where clipping is meant to work; 1 where it is meant for peaks alone."
     ),
     "update_ratio": (

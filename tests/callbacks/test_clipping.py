@@ -189,7 +189,8 @@ class TestOwnClipping:
         module = Notes(tanh_net(), factor=factor)
         stats = stats_of(lambda: module)
         expect_noted(stats, module)
-        assert series(stats, ACTIVE) == dict.fromkeys(range(5), 1.0)
+        # Gradients that grow are not clipped.
+        assert series(stats, ACTIVE) == dict.fromkeys(range(5), float(factor < 1))
 
     def test_rounding_is_no_clipping(self) -> None:
         """Gradients that are replaced by equal ones, of another layout, in another order of summation."""
