@@ -344,5 +344,5 @@ def clip_norm(trainer: Trainer | None) -> float | None:
     """Returns the largest gradient norm that a Trainer lets through; None if it does not clip by norm."""
     if trainer is None:
         return None
-    by_norm = str(trainer.gradient_clip_algorithm or "norm").endswith("norm")
+    by_norm = trainer.gradient_clip_algorithm in (None, "norm")
     return trainer.gradient_clip_val if by_norm else None
