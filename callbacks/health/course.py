@@ -42,6 +42,7 @@ class Course:
         nonfinite: First place with NaN or infinities.
         skipped: Due steps that the gradient scaler skipped, after the first few.
         scaled: Due steps with a gradient scaler, after the first few.
+        has_clipped: Whether clipping has ever lowered the norm of the gradients.
     """
 
     window: tuple[Observation, ...] = ()
@@ -61,6 +62,7 @@ class Course:
     nonfinite: Nonfinite | None = None
     skipped: int = 0
     scaled: int = 0
+    has_clipped: bool = False
 
     @property
     def latest(self) -> Observation:
@@ -109,6 +111,7 @@ class Course:
             "nonfinite": asdict(self.nonfinite) if self.nonfinite else None,
             "skipped": self.skipped,
             "scaled": self.scaled,
+            "has_clipped": self.has_clipped,
         }
 
     @classmethod
@@ -138,6 +141,7 @@ def advance(course: Course, observation: Observation) -> Course:
         judged=course.judged + 1,
         first_step=first_step,
         nonfinite=course.nonfinite or observation.nonfinite,
+        has_clipped=course.has_clipped or bool(observation.is_clipped),
     )
     course = _with_params(course, observation)
     course = _with_loss(course, observation)

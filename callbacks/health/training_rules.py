@@ -193,7 +193,10 @@ NOT_CLIPPED = "Call self.clip_gradients in configure_gradient_clipping of the mo
 
 
 def clipping(course: Course, rule: Rule) -> Iterator[Violation]:
-    """Notes clipping that is active at most steps, and warns where it leaves gradients above its limit as they are."""
+    """Notes clipping that is active at most steps, and warns where it never works on gradients above its limit.
+
+    Clipping that worked on some works in its own way, such as for each part of a model.
+    """
     clip = course.latest.clip
     steps = [each for each in course.window if each.gradient_norm is not None]
     if not clip or len(steps) < 4:
@@ -203,7 +206,12 @@ def clipping(course: Course, rule: Rule) -> Iterator[Violation]:
     norm = median(each.gradient_norm or 0.0 for each in steps)
     cases: tuple[tuple[int, Severity, str, str], ...] = (
         (len(above) - unclipped, "note", "are clipped", ""),
-        (unclipped, "warn", "above the limit are not clipped", NOT_CLIPPED),
+        (
+            0 if course.has_clipped else unclipped,
+            "warn",
+            "above the limit are not clipped",
+            NOT_CLIPPED,
+        ),
     )
     for count, severity, words, remedy in cases:
         if count > len(steps) / 2:

@@ -159,6 +159,11 @@ HEALTHY: dict[str, dict[str, Any]] = {
         "clip": 1.0,
         "is_clipped": False,
     },
+    "clipping of each part of a model": {
+        "gradient_norm": lambda step: 5.0 if step == 8 else 1.3,
+        "clip": 1.0,
+        "is_clipped": lambda step: step == 8,
+    },
     "clipping once in a while": {
         "gradient_norm": lambda step: 9.0 if step == 8 else 0.1,
         "clip": 1.0,
