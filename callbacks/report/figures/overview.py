@@ -15,7 +15,7 @@ from .canvas import TITLE_LINE, color, titled_figure
 SMALL = 6.5
 """Points of the texts of a panel; 9 pixels of a card."""
 
-MAP_MARGINS, PROFILE_MARGINS, PANEL_BOTTOM = (0.045, 0.105), (0.09, 0.02), 0.065
+MAP_MARGINS, PROFILE_MARGINS, PANEL_BOTTOM = (0.055, 0.105), (0.09, 0.02), 0.065
 """Room for ticks and scales on the left, the right and at the bottom of a panel, as fractions of the figure."""
 
 NOTHING = "#d0d0d0"

@@ -81,6 +81,7 @@ CASES: dict[str, Mapping[str, Line]] = {
     "one step": numbers(5, [0], 0.1, 1.0, PLOTS),
     "one layer, one step": numbers(1, [0], 0.1, 1.0, PLOTS),
     "64 layers, late": numbers(64, [10**8 + 5, 10**9 + 7], 1e-30, 1e30, PLOTS),
+    "999 layers": numbers(999, [0, 99], 0.1, 1.0, PLOTS),
     "equal scales": numbers(5, [0, 99], 0.5, 0.5, PLOTS),
     "tiny": numbers(5, [0, 99], 1e-290, 1e-289, PLOTS),
     "nothing positive": {"activation_std/a": ([0, 1], [0.0, math.nan])},
