@@ -220,8 +220,9 @@ def check_formats(formats: list[str] | None) -> list[str] | None:
     if formats is None:
         return None
     is_list = isinstance(formats, list | tuple) and formats
-    if not is_list or not all(each in FORMATS for each in formats):
+    # Not `in FORMATS` itself, which raises of a list in the list.
+    if not is_list or not all(each in list(FORMATS) for each in formats):
         raise InstrumentError(
             f"formats must be None or a list of some of {', '.join(FORMATS)}, got {formats!r}"
         )
-    return list(formats)
+    return list(dict.fromkeys(formats))

@@ -17,7 +17,7 @@ FORWARD = ("activation", "weight")
 """Tensors of the forward pass, for which e4m3 is the usual format; gradients, with their longer tails, take e5m2."""
 
 MOST_LOST = 0.01
-"""Fraction of the values that may become zero in a tensor that fits."""
+"""Fraction of the values other than zero that may become zero in a tensor that fits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class RangeRow:
     @property
     def largest(self) -> float:
         """Largest finite magnitude."""
-        return self.casts.moments.magnitude
+        return abs(self.casts.moments.magnitude)  # 0.0, not -0.0, of zeros
 
     @property
     def fp8(self) -> str:
@@ -61,25 +61,28 @@ class RangeRow:
 
     @property
     def lost(self) -> float:
-        """Fraction of the values that are not zero and become zero in `fp8`, without a scale."""
-        return self.fraction(self.casts.to(self.fp8).underflow)
+        """Fraction of the values other than zero that become zero in `fp8`, without a scale; 0 if all are zero.
+
+        Zeros do not count: of the gradient of an embedding, nearly all values are zero, and the few others matter.
+        """
+        return self._fraction_of_nonzero(self.casts.to(self.fp8).underflow)
 
     @property
     def lost_scaled(self) -> float:
-        """Fraction of the values that become zero in `fp8` at most, multiplied by 2**scale before.
+        """Fraction of the values other than zero that become zero in `fp8` at most, multiplied by 2**scale before.
 
         At most, since values are known to 1/64 of an octave, and magnitudes below 2**-48 not at all.
         """
         if self.scale is None:
             return 0.0
         underflow = most_underflow(self.casts.histogram, FORMATS[self.fp8], self.scale)
-        return self.fraction(underflow)
+        return self._fraction_of_nonzero(underflow)
 
     @property
     def fits(self) -> Fits:
         """Answer for `fp8`: "as it is", "scaled" (by 2**scale) or "no".
 
-        A tensor fits if no value is too large or not finite, and at most a hundredth of the values are lost.
+        A tensor fits if no value is too large or not finite, and at most a hundredth of those other than zero are lost.
         """
         if self.casts.nonfinite or not self.count:
             return "no"
@@ -90,6 +93,10 @@ class RangeRow:
     def fraction(self, number: int) -> float:
         """Returns a number of values as a fraction of the finite ones."""
         return number / self.count if self.count else 0.0
+
+    def _fraction_of_nonzero(self, number: int) -> float:
+        nonzero = self.count - self.casts.histogram.zeros
+        return number / nonzero if nonzero else 0.0
 
     def fractions(self, format_name: str) -> dict[str, float]:
         """Returns the fields of `CastCounts` of a format as fractions of the finite values."""

@@ -19,7 +19,7 @@ class RangeTable:
 
     The answer is for the usual recipe: e4m3 for activations and weights, e5m2 for gradients and updates, with a power
     of two as the scale of each tensor. A tensor fits if no value is too large and at most a hundredth of the values
-    become zero.
+    other than zero become zero.
 
     Attributes:
         formats: Formats with a column.
@@ -119,7 +119,7 @@ def answer_of(row: RangeRow) -> str:
 
 
 def scale_of(row: RangeRow) -> str:
-    """Returns the largest scale without overflow, and what is lost with it."""
+    """Returns the largest scale without overflow, and the fraction of the values other than zero that it loses."""
     if row.scale is None:
-        return "any"
-    return f"2^{row.scale}: {percent(row.lost_scaled)} lost"
+        return "any" if row.count else "none"
+    return f"2^{row.scale}: {percent(row.lost_scaled)} of nonzero lost"

@@ -39,6 +39,7 @@ from callbacks.measure.formats import FORMATS
 from callbacks.measure.placement import simulated_device
 from callbacks.probe import step
 from callbacks.ranges.range_row import MOST_LOST, RangeRow
+from callbacks.ranges.range_table import RangeTable
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"
@@ -299,7 +300,12 @@ class TestLogged:
         assert ranges.table is not None
         assert ranges.table.formats == ("e5m2", "bf16")
 
-    @pytest.mark.parametrize("formats", ["fp16", [], ["fp8"], ["fp16", 3], 7, {}])
+    def test_a_format_named_twice_is_shown_once(self) -> None:
+        assert NumberRange(formats=["e5m2", "fp16", "e5m2"]).formats == ["e5m2", "fp16"]
+
+    @pytest.mark.parametrize(
+        "formats", ["fp16", [], ["fp8"], ["fp16", 3], [["fp16"]], 7, {}]
+    )
     def test_other_formats_raise_at_once(self, formats: Any) -> None:
         message = r"formats must be .* fp16, bf16, e4m3, e5m2, got "
         with pytest.raises(ValueError, match=message) as error:
@@ -346,7 +352,7 @@ class TestTable:
             (448.0, smallest / 2): 0.5,  # a tie, which goes to zero
             (448.0, smallest): 0.0,
             (448.0, 0.0, 0.0, 1.0): 0.0,
-            (448.0, 1e-30, 0.0, 1.0): 0.25,
+            (448.0, 1e-30, 0.0, 1.0, 2.0): 0.25,
             (7.0, smallest / 2): 0.0,
             (0.0, 0.0): 0.0,
         }
@@ -381,6 +387,27 @@ class TestTable:
         assert self.row("weight", values).fits == "as it is"
         values[:11] = 1e-9
         assert self.row("weight", values).fits == "no"
+
+    @pytest.mark.parametrize(
+        ("few", "answer"),
+        [([1e-9], "scaled"), ([1e-9, 1e6], "no"), ([0.5], "as it is")],
+    )
+    def test_zeros_hide_nothing(self, few: list[float], answer: str) -> None:
+        """As in the gradient of an embedding, whose other values would all be lost."""
+        values = torch.zeros(10_000)
+        values[: len(few)] = torch.tensor(few)
+        row = self.row("weight_grad", values)
+        assert row.fits == answer
+        assert row.lost == sum(each < 1e-6 for each in few) / len(few)
+        assert row.fractions("e5m2")["underflow"] == row.lost * len(few) / 10_000
+
+    def test_of_zeros_and_of_nothing(self) -> None:
+        zeros, nothing = (
+            RangeTable(("e4m3",), (self.row("weight", values),)).to_markdown()
+            for values in (torch.zeros(3), torch.tensor([math.nan]))
+        )
+        assert "| weight/x | 0 | all normal | e4m3 as it is | any |" in zeros
+        assert "| weight/x | 0 | nothing finite | not e4m3 | none |" in nothing
 
     def test_a_frozen_parameter_keeps_its_row(self) -> None:
         class Frozen(Regression):
