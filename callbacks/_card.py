@@ -1,6 +1,6 @@
 """Overview card: numbers of all layers at all steps, as the page and the pictures of loggers draw them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -44,6 +44,10 @@ PROFILES = {
 """Titles of the profiles, by the plot whose scale over depth they show."""
 
 
+NONFINITE = "nonfinite"
+"""First part of the tags that count NaN and infinities."""
+
+
 class Panel(NamedTuple):
     """One number of all layers at all steps.
 
@@ -51,7 +55,7 @@ class Panel(NamedTuple):
         plot: First part of the tags.
         title: Title of the panel.
         layers: Names of layers or parameters, from the first to the last.
-        steps: `(n,)` observed steps, ascending.
+        steps: `(n,)` observed steps, ascending, and those with NaN or infinities anywhere.
         grid: `(layers, n)` numbers; NaN where there is none.
         limits: Lowest and highest number of the colors.
         is_log: Whether the scale of the colors is logarithmic.
@@ -108,9 +112,10 @@ def panels_of(numbers: Mapping[str, Line]) -> list[Panel]:
         ([0, 2], [[0.1, 0.2], [nan, 0.3]])
     """
     panels = []
+    broken = broken_steps(numbers)
     for heat_map in HEAT_MAPS:
         if lines := lines_of(numbers, heat_map.plot):
-            steps, grid = as_grid(lines)
+            steps, grid = as_grid(lines, broken)
             limits = heat_map.limits or positive_limits(grid)
             is_log = heat_map.limits is None
             title = heat_map.title
@@ -121,9 +126,17 @@ def panels_of(numbers: Mapping[str, Line]) -> list[Panel]:
     return panels
 
 
-def as_grid(lines: Mapping[str, Line]) -> tuple[list[int], NDArray[np.float64]]:
-    """Returns all steps, and `(layers, steps)` numbers, NaN where there is none."""
-    steps = sorted({step for steps, _ in lines.values() for step in steps})
+def broken_steps(numbers: Mapping[str, Line]) -> set[int]:
+    """Returns the steps at which there were NaN or infinities: a layer may have no other number from then on."""
+    counts = lines_of(numbers, NONFINITE).values()
+    return {step for line in counts for step, count in zip(*line, strict=True) if count}
+
+
+def as_grid(
+    lines: Mapping[str, Line], more: Iterable[int] = ()
+) -> tuple[list[int], NDArray[np.float64]]:
+    """Returns all steps of lines, and more, and `(layers, steps)` numbers, NaN where there is none."""
+    steps = sorted({*more, *(step for steps, _ in lines.values() for step in steps)})
     columns = {step: column for column, step in enumerate(steps)}
     grid = np.full((len(lines), len(steps)), np.nan)
     for row, line in enumerate(lines.values()):

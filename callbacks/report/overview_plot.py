@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from .._card import (
     HEAT_MAPS,
+    NONFINITE,
     PROFILES,
     Line,
     Panel,
@@ -66,9 +67,9 @@ def overview_plot(
     """
     numbers: dict[str, Line] = {}
     for history in histories:
-        tags = [tag for tag in history if tag.startswith(PREFIXES)]
+        tags = [tag for tag in history if tag.startswith((*PREFIXES, f"{NONFINITE}/"))]
         numbers |= {tag: history[tag] for tag in tags if tag not in numbers}
-    if not numbers:
+    if not any(tag.startswith(PREFIXES) for tag in numbers):
         return None
     scales = f"layers (first on top) by steps 0 to {step}; dotted: first step"
     return OverviewPlot(f"{verdict}\n{scales}" if verdict else scales, numbers)

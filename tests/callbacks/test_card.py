@@ -33,6 +33,16 @@ def test_only_what_was_measured_has_a_panel() -> None:
     assert panel.limits == pytest.approx((0.25, 4.0), rel=0.02)
 
 
+def test_steps_with_nan_are_columns() -> None:
+    """A layer whose outputs are all NaN has no other number: its last finite one is not the end of the picture."""
+    counts = {"nonfinite/net.3": ([10, 20, 30, 40], [0.0, 1.0, 8.0, 8.0])}
+    (panel,) = panels_of(NUMBERS | counts)
+    assert panel.steps == [0, 10, 20, 30, 40]
+    nan = np.nan
+    expected = [[1.0, 0.5, 0.25, nan, nan], [2.0, nan, 4.0, nan, nan]]
+    np.testing.assert_array_equal(panel.grid, expected)
+
+
 def test_profiles_are_of_the_first_and_the_last_step() -> None:
     profile = profile_of(NUMBERS, "activation_std")
     assert (profile.first, profile.last) == ([1.0, 2.0], [0.25, 4.0])

@@ -1,5 +1,6 @@
 """The overview of a fit: one picture of all instruments, with their numbers, and the verdict above."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from fits import ALL, Regression, every_step, fit, runtime_warnings, tanh_net
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
 
 from callbacks import ActivationHistogram, HealthCheck, UpdateRatio
 from callbacks._overview import Overview
@@ -138,7 +140,25 @@ def test_of_two_instruments_of_a_class_the_first_is_shown() -> None:
 
 
 def test_nothing_to_show_is_no_picture() -> None:
-    assert overview_plot([{"grad_norm/total": ([0], [1.0])}, {}], "ok", 0) is None
+    histories = [{"grad_norm/total": ([0], [1.0]), "nonfinite/a": ([0], [1.0])}, {}]
+    assert overview_plot(histories, "ok", 0) is None
+
+
+def test_a_training_that_breaks_is_grey_to_its_end() -> None:
+    class Breaks(Regression):
+        def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+            return (
+                super().training_step(batch, batch_idx) * (1.0, math.nan)[batch_idx > 0]
+            )
+
+    stats = ActivationHistogram(every_n_steps=1)
+    with runtime_warnings():
+        fit(lambda: Breaks(tanh_net()), [stats])
+    plot = overview_plot([stats.history], "", 4)
+    assert plot is not None
+    grid = plot.arguments()["panels"][0]["grid"]
+    # The NaN of step 1 is in the weights from its update on.
+    assert np.isnan(grid).tolist() == [[False, False, True, True, True]] * 2
 
 
 def test_a_failure_holds_back_no_instrument(
