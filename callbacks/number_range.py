@@ -53,7 +53,7 @@ class NumberRange(Instrument):
           parameter with its magnitudes by octave, below the ranges of the formats.
 
     Loggers get a number from the first time that it is not zero, which most numbers never are; `latest` and `history`
-    have all of them. A frozen parameter is measured once.
+    have all of them. A frozen parameter is measured once, and has no update unless it moves.
 
     Args:
         every_n_steps: A step is due when it is a multiple of this, in training steps.
@@ -191,7 +191,12 @@ class NumberRange(Instrument):
                 RangeRow(tensor, name, measurements.step, each)
                 for name, each in casts.items()
             ]
-        return rows
+        params = measurements.plan.model.params
+        return [
+            row
+            for row in rows
+            if row.tensor != "update" or row.largest or params[row.name].requires_grad
+        ]
 
     def _frozen_rows(self, rows: Sequence[RangeRow]) -> list[RangeRow]:
         """Returns the rows of earlier steps of parameters that are measured once."""

@@ -421,8 +421,30 @@ class TestTable:
         weights = [row for row in ranges.table.rows if row.tensor == "weight"]
         steps = {row.name: row.step for row in weights}
         assert steps == {"net.0.weight": 4, "net.2.weight": 0, "net.4.weight": 4}
+        updates = [row.name for row in ranges.table.rows if row.tensor == "update"]
+        assert updates == ["net.0.weight", "net.4.weight"]
         fit(lambda: Regression(tanh_net()), [ranges], max_steps=2)
         assert {row.step for row in ranges.table.rows} == {1}
+
+    def test_a_frozen_parameter_that_moves_has_updates(self) -> None:
+        """As that of a teacher that follows its student."""
+
+        class Moves(Regression):
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+                loss = super().training_step(batch, batch_idx)
+                with torch.no_grad():
+                    self.net[2].bias.add_(1e-5)  # type: ignore[index]
+                return loss
+
+            def __init__(self) -> None:
+                super().__init__(tanh_net())
+                self.net[2].requires_grad_(False)  # type: ignore[index]
+
+        ranges = NumberRange(every_n_steps=1, params=["net.2.*"])
+        fit(Moves, [ranges], max_steps=2)
+        assert ranges.table is not None
+        updates = [row.name for row in ranges.table.rows if row.tensor == "update"]
+        assert updates == ["net.2.bias"]
 
     def test_before_and_after_a_fit(self) -> None:
         ranges = NumberRange(every_n_steps=1)
