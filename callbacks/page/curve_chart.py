@@ -45,7 +45,8 @@ def set_scales(plot: Axes, curves: Curves) -> None:
     plot.set_xscale("symlog", linthresh=10)
     plot.set_xlim(left=0)
     if curves.is_log:
-        plot.set_yscale("log", nonpositive="mask")
+        # Limits first: without them, matplotlib warns where no value is positive.
         plot.set_ylim(*curves.log_limits)
+        plot.set_yscale("log", nonpositive="mask")
     plot.set_xlabel("step")
     plot.set_ylabel(curves.label)

@@ -62,6 +62,8 @@ def vega_of(figures: Sequence[Sequence[PageFigure]], hover: bool) -> Vega | None
     from .hover_chart import hover_spec, points_of_line, vega_script
 
     curves = [each.curves for each in chain(*figures) if each.curves is not None]
+    if not curves:
+        return None
     points = points_of_line(sum(len(each.lines) for each in curves))
 
     def spec(figure: PageFigure) -> str:

@@ -72,8 +72,9 @@ def depth_profile(runs: Sequence[Run]) -> str | None:
                 panel.plot(profile.first, "o:", ms=3, color=color)
                 panel.plot(profile.last, "o-", ms=3, color=color, label=run.name)
             values = [value for each in profiles for value in each.first + each.last]
-            panel.set_yscale("log")
+            # Limits first: without them, matplotlib warns where no value is positive.
             panel.set_ylim(*positive_limits(np.array(values)))
+            panel.set_yscale("log")
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             panel.set_title(plot.replace("_", " "), loc="left")
             panel.set_xlabel("layer, first to last")

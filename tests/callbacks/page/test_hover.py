@@ -4,6 +4,7 @@ import json
 import math
 import re
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,24 @@ def test_what_cannot_be_drawn_is_left_out() -> None:
     scale, fraction = specs_of(page_of([Run("", "", numbers)], hover=True))
     assert [row["step"] for row in rows_of(scale)] == [0]  # on a logarithmic axis
     assert [row["step"] for row in rows_of(fraction)] == [0, 1]
+
+
+def test_nothing_positive_is_drawn_without_a_warning() -> None:
+    """As of layers whose outputs are constant."""
+    numbers = {
+        f"{plot}/{layer}": Series([0, 1], [0.0, 0.0])
+        for plot in ("activation_std", "activation_grad_std")
+        for layer in "ab"
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "Scale of activations" in page_of([Run("run", "", numbers)])
+
+
+def test_a_page_without_curves_needs_no_script() -> None:
+    pytest.importorskip("vl_convert")
+    numbers = {"anything": Series([0, 1], [0.0, 0.0])}
+    assert "<script" not in page_of([Run("", "", numbers)], hover=True)
 
 
 def test_drawings_show_some_of_many_layers() -> None:
