@@ -71,7 +71,8 @@ class RangeRow:
     def lost_scaled(self) -> float:
         """Fraction of the values other than zero that become zero in `fp8` at most, multiplied by 2**scale before.
 
-        At most, since values are known to 1/64 of an octave, and magnitudes below 2**-48 not at all.
+        At most, since values are known to 1/64 of an octave, and magnitudes below 2**-48 and from 2**16 on not at all:
+        they count as lost together.
         """
         if self.scale is None:
             return 0.0

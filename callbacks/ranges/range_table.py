@@ -122,4 +122,5 @@ def scale_of(row: RangeRow) -> str:
     """Returns the largest scale without overflow, and the fraction of the values other than zero that it loses."""
     if row.scale is None:
         return "any" if row.count else "none"
-    return f"2^{row.scale}: {percent(row.lost_scaled)} of nonzero lost"
+    limit = "up to " if row.lost_scaled else ""
+    return f"2^{row.scale}: {limit}{percent(row.lost_scaled)} of nonzero lost"

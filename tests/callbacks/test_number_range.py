@@ -401,6 +401,16 @@ class TestTable:
         assert row.lost == sum(each < 1e-6 for each in few) / len(few)
         assert row.fractions("e5m2")["underflow"] == row.lost * len(few) / 10_000
 
+    @pytest.mark.parametrize("exponent", [-60, 40])
+    def test_magnitudes_that_no_bin_tells_apart_are_called_a_limit(
+        self, exponent: int
+    ) -> None:
+        """None of them is lost at that scale."""
+        row = self.row("weight", torch.tensor([1.0, 1.5]) * 2.0**exponent)
+        assert row.lost_scaled == 1
+        table = RangeTable(("e4m3",), (row,)).to_markdown()
+        assert f"2^{8 - exponent}: up to 100% of nonzero lost" in table
+
     def test_of_zeros_and_of_nothing(self) -> None:
         zeros, nothing = (
             RangeTable(("e4m3",), (self.row("weight", values),)).to_markdown()
