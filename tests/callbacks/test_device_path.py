@@ -34,6 +34,7 @@ from callbacks import (
     NumberRange,
     SaturationMap,
 )
+from callbacks.measure.norms import TAKES_DTYPE
 from callbacks.measure.placement import simulated_device
 
 pytestmark = pytest.mark.filterwarnings(
@@ -227,7 +228,9 @@ class TestOperations:
         )
         assert four - two == six - four  # linear
         tensors = 2 * (12 + 1)  # parameters and activations of two blocks
-        assert four - two <= 2 * tensors, (two, four, six)
+        # PyTorch 2.3 has no norm of many tensors that adds up in float64.
+        norms = 0 if TAKES_DTYPE else 2 * 12
+        assert four - two <= 2 * tensors + norms, (two, four, six)
         assert four <= 2 * two
 
     def test_a_second_instrument_of_a_kind_costs_nothing(self) -> None:
