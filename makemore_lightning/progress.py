@@ -86,8 +86,11 @@ class StepProgress(ProgressBar):
         # Rich prints what goes to sys.stderr above the bar; Lightning's handlers have kept the stream of before.
         for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
             for handler in logging.getLogger(name).handlers:
-                if isinstance(handler, logging.StreamHandler):
-                    self._streams[handler] = handler.setStream(sys.stderr)
+                # One handler may be that of several loggers.
+                is_new = handler not in self._streams
+                if isinstance(handler, logging.StreamHandler) and is_new:
+                    self._streams[handler] = handler.stream
+                    handler.setStream(sys.stderr)
 
     def _refresh(self, trainer: Trainer, progress: Progress) -> None:
         time_of_refresh = time.monotonic()

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from callbacks.report import reporter
-
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 
@@ -25,6 +23,9 @@ def _one_thread() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _patient() -> None:
     """Pictures of a short fit are all drawn, also on a machine that is busy with something else."""
+    # Not imported by this file: pytest would find Lightning's loggers, and put handlers of its own on them.
+    from callbacks.report import reporter
+
     reporter.WAIT_AT_END = 120.0
 
 

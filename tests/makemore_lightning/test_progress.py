@@ -60,7 +60,7 @@ def test_the_last_loss_is_that_of_the_last_step(few_names: Path) -> None:
 
 def test_messages_have_lines_of_their_own(few_names: Path) -> None:
     logger = logging.getLogger("lightning.pytorch")
-    level, streams = logger.level, [handler.stream for handler in logger.handlers]  # type: ignore[attr-defined]
+    level, streams = logger.level, streams_of(logger)
     logger.setLevel(logging.INFO)
     try:
         lines = terminal_output(few_names, max_steps=30).splitlines()
@@ -68,7 +68,25 @@ def test_messages_have_lines_of_their_own(few_names: Path) -> None:
         logger.setLevel(level)
     (message,) = [line for line in lines if "`Trainer.fit` stopped" in line]
     assert "Step" not in message
-    assert [handler.stream for handler in logger.handlers] == streams  # type: ignore[attr-defined]
+    assert streams_of(logger) == streams
+
+
+def streams_of(logger: logging.Logger) -> list[Any]:
+    return [getattr(handler, "stream", None) for handler in logger.handlers]
+
+
+def test_a_handler_of_two_loggers_gets_its_stream_back(few_names: Path) -> None:
+    handler, stream = logging.StreamHandler(), io.StringIO()
+    handler.setStream(stream)
+    loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        terminal_output(few_names, max_steps=3)
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+    assert handler.stream is stream
 
 
 def test_a_long_run_fits_80_columns(few_names: Path) -> None:
