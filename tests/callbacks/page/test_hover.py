@@ -120,7 +120,7 @@ def test_nothing_positive_is_drawn_without_a_warning() -> None:
         for layer in "ab"
     }
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # matplotlib's
+        warnings.filterwarnings("error", ".*positive")  # matplotlib's
         assert "Scale of activations" in page_of([Run("run", "", numbers)])
 
 
