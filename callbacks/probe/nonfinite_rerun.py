@@ -33,7 +33,7 @@ class StepInputs:
         step: Step on the axis of all plots.
         batch: Batch.
         batch_idx: Its number in the epoch.
-        random_state: State of PyTorch's random number generators before the step.
+        random_state: States of random number generators before the step.
         counts: Numbers that modules count on.
     """
 

@@ -1,16 +1,15 @@
 """The last batches of a training, as references, and the random states before them."""
 
-import random
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from ..probe.counters import Counters
 from ..probe.layer_hooks import all_tensors
 from ..probe.nonfinite_rerun import StepInputs
+from ..probe.preserved_state import random_state
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class KeptBatches:
         self, step: int, batch: Any, batch_idx: int, epoch: int, global_step: int
     ) -> None:
         """Keeps a batch that a training step is about to be computed of."""
-        state, counts = read_random_state(), self._counters.read()
+        state, counts = random_state(), self._counters.read()
         inputs = StepInputs(step, batch, batch_idx, state, counts)
         versions = versions_of(batch)
         self.batches.append(KeptBatch(inputs, epoch, global_step, versions))
@@ -59,17 +58,6 @@ class KeptBatches:
     def of_steps(self, first: int, last: int) -> list[KeptBatch]:
         """Returns the batches of some steps, both ends among them."""
         return [each for each in self.batches if first <= each.inputs.step <= last]
-
-
-def read_random_state() -> dict[str, Any]:
-    """Returns the states of the random number generators of PyTorch and Python; NumPy's takes too long to read."""
-    state: dict[str, Any] = {
-        "torch": torch.get_rng_state(),
-        "python": random.getstate(),
-    }
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
 
 
 def versions_of(batch: Any) -> tuple[int, ...]:

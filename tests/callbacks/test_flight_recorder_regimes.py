@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pickle
+import random
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from fits import (
@@ -237,12 +239,16 @@ class TestModules:
         assert numbers[-1].step == BAD_STEP
         assert "net.0.weight" in numbers[0].gradients
 
-    def test_random_numbers_of_python(self, tmp_path: Path) -> None:
-        import random
+    @pytest.mark.parametrize("draw", [random.random, np.random.normal, np.random.rand])
+    def test_random_numbers_that_are_not_of_pytorch(
+        self, tmp_path: Path, draw: Callable[[], float]
+    ) -> None:
+        """A normal number of NumPy is one of a pair, the second of which leaves the bits of the generator alone."""
 
         class Random(Regression):
             def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-                return super().training_step(batch, batch_idx) * random.random()
+                inputs, targets = batch
+                return super().training_step([inputs * draw(), targets], batch_idx)
 
         expect_fault(tmp_path, lambda: Random(breaking_net()))
 
