@@ -50,9 +50,13 @@ def are_readable(tensors: Sequence[Tensor]) -> bool:
 
 
 def copy_together(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Returns copies of tensors, those of one device and type as views of one copy: one kernel for all of them."""
-    if len(tensors) == 1:
-        return [tensors[0].clone()]
+    """Returns contiguous copies of tensors.
+
+    On an accelerator, those of one type are views of one copy: one kernel for all of them, which on the CPU takes longer
+    than a copy of each.
+    """
+    if len(tensors) == 1 or are_readable(tensors):
+        return [each.clone(memory_format=torch.contiguous_format) for each in tensors]
     copies: list[Tensor] = list(tensors)
     for kind in {(tensor.device, tensor.dtype) for tensor in tensors}:
         indices = [
