@@ -60,7 +60,7 @@ class FlightRecorder(Callback):
             None = never.
         gradient_factor: The same for the norm of all gradients.
         deviations: Standard deviations above its running mean from which a number jumps.
-        most_bundles: Bundles a run; the last one is kept for NaN and exceptions.
+        most_bundles: Bundles a run; the last of several is kept for NaN and exceptions.
         dirpath: Folder of the bundles; None = `flight_recorder` in the folder of the logger, or of the Trainer.
         figures: Whether to draw `ring.png`.
 
@@ -231,7 +231,7 @@ class FlightRecorder(Callback):
             self._switch_off(f"failed: {type(error).__name__}: {error}")
 
     def _is_to_be_written(self, trigger: Trigger) -> bool:
-        """True unless the step has a bundle, or there are enough; the last one is for more than a jump."""
+        """True unless the step has a bundle, or there are enough; the last of several is for more than a jump."""
         most = self.options.most_bundles
         if trigger.kind == "jump":
             most = max(1, most - 1)

@@ -52,8 +52,8 @@ def are_readable(tensors: Sequence[Tensor]) -> bool:
 def copy_together(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Returns contiguous copies of tensors.
 
-    On an accelerator, those of one type are views of one copy: one kernel for all of them, which on the CPU takes longer
-    than a copy of each.
+    On an accelerator, those of one type are views of one copy: one kernel for all of them. On the CPU, a copy of each
+    takes less time.
     """
     if len(tensors) == 1 or are_readable(tensors):
         return [each.clone(memory_format=torch.contiguous_format) for each in tensors]

@@ -13,7 +13,7 @@ import torch
 
 from .._messages import InstrumentError
 from .numbers_table import read_numbers, write_numbers
-from .plain import from_plain, to_plain, without_left_out
+from .plain import from_plain, without_left_out
 from .rows import Numbers
 
 FORMAT = 1
@@ -45,14 +45,14 @@ class Bundle:
 
 
 def write_bundle(folder: Path, bundle: Bundle) -> None:
-    """Writes the files that a program reads; the folder must exist."""
+    """Writes the files that a program reads; the folder must exist, and objects must be plain (see `to_plain`)."""
     facts = {"format": FORMAT, **bundle.facts}
     text = json.dumps(facts, indent=2, default=str, allow_nan=False)
     (folder / FACTS).write_text(text + "\n", encoding="utf-8")
     write_numbers(folder / NUMBERS, bundle.numbers)
-    torch.save(to_plain(list(bundle.batches)), folder / BATCHES)
+    torch.save(bundle.batches, folder / BATCHES)
     if bundle.state is not None:
-        torch.save(to_plain(bundle.state), folder / STATE)
+        torch.save(bundle.state, folder / STATE)
 
 
 def read_bundle(path: str | Path) -> Bundle:

@@ -12,6 +12,7 @@ from .bundle import Bundle, free_path, write_bundle, written_as_a_whole
 from .kept_batches import KeptBatch
 from .page import page_of
 from .picture import save_picture
+from .plain import left_out, to_plain
 from .recording import Evidence
 
 PAGE, PICTURE, CONFIG = "README.md", "ring.png", "config.yaml"
@@ -51,10 +52,11 @@ class BundleWriter:
         step = evidence.first.step
         rank = f"_rank_{self._facts['rank']}" if self._facts["ranks"] > 1 else ""
         path = free_path(self._folder, f"step_{step:06d}_{evidence.trigger.kind}{rank}")
-        batches = [self._batch(each) for each in evidence.batches]
-        facts = {**self._facts, **self._facts_of(evidence, checkpoint)}
+        batches = to_plain([self._batch(each) for each in evidence.batches])
         state = evidence.state
-        contents = None if state is None else {"step": state.step, **state.state}
+        contents = to_plain(state and {"step": state.step, **state.state})
+        missing = {"not_written": sorted(left_out([batches, contents]))}
+        facts = {**self._facts, **self._facts_of(evidence, checkpoint), **missing}
         bundle = Bundle(facts, evidence.numbers, batches, contents)
         with written_as_a_whole(path) as folder:
             write_bundle(folder, bundle)

@@ -139,6 +139,10 @@ def _contents(facts: Mapping[str, Any]) -> str:
         lines.append(
             "- The training step changes its batch in place: the batch is not the one that it began with."
         )
+    if facts["not_written"]:
+        lines.append(
+            f"- Objects of classes that cannot be written stand there as texts: `{'`, `'.join(facts['not_written'])}`."
+        )
     return "\n".join(lines)
 
 

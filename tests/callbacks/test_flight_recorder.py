@@ -313,6 +313,20 @@ class TestBundles:
         assert "![the last steps](ring.png)" in page
         assert (path / "ring.png").stat().st_size > 5000
 
+    def test_the_page_names_what_could_not_be_written(self, tmp_path: Path) -> None:
+        class WithImages(BadBatch):
+            def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+                return [*batch, object()]
+
+            def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+                return super().training_step(batch[:2], batch_idx)
+
+        (path,) = recorded(tmp_path, WithImages()).bundles
+        page = (path / "README.md").read_text()
+        assert "cannot be written stand there as texts: `<builtins.object" in page
+        (sound,) = recorded(tmp_path / "sound", BadBatch()).bundles
+        assert "cannot be written" not in (sound / "README.md").read_text()
+
     def test_the_folder_is_that_of_the_run(self, tmp_path: Path) -> None:
         recorder = FlightRecorder(figures=False)
         options: dict[str, Any] = QUIET | {"default_root_dir": tmp_path}
