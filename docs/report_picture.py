@@ -3,11 +3,14 @@
 It needs playwright and a Chromium of the machine.
 """
 
+import contextlib
 import io
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
@@ -16,25 +19,31 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from callbacks import write_report
 
+LESSONS = ("deep", "naive")
 SIZE = {"width": 1000, "height": 800}
 
 
-def picture_of(page: Path) -> Image.Image:
-    """Returns the upper part of a page as the browser shows it."""
+@contextlib.contextmanager
+def browser_page() -> Iterator[Any]:
+    """Yields an empty page of a browser."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        tab = browser.new_page(viewport=SIZE, color_scheme="light")  # type: ignore[arg-type]
-        tab.goto(page.as_uri())
-        picture = tab.screenshot()
+        yield browser.new_page(viewport=SIZE, color_scheme="light")  # type: ignore[arg-type]
         browser.close()
-    return Image.open(io.BytesIO(picture)).convert("RGB")
+
+
+def picture_of(part: Any) -> Image.Image:
+    """Returns a page, or an element of one, as the browser shows it."""
+    return Image.open(io.BytesIO(part.screenshot())).convert("RGB")
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        page = write_report(sys.argv[1], Path(folder) / "report.html")
+    with tempfile.TemporaryDirectory() as folder, browser_page() as page:
+        runs = [Path(sys.argv[1]) / lesson for lesson in LESSONS]
+        report = write_report(runs, Path(folder) / "report.html")
+        page.goto(report.as_uri())
         picture = picture_of(page).quantize(64)
     picture.save(Path(__file__).with_name("report.png"), optimize=True)
 
