@@ -69,7 +69,7 @@ class Fit:
         self._undrawn: dict[Drawn, tuple[int, Callable[[], dict[str, Plot]]]] = {}
         self._pictures = select_pictures()
         self._silent: set[Drawn] = set()
-        self._last_step: int | None = None
+        self.last_step: int | None = None
         self._told_of_nonfinite = False
 
     @classmethod
@@ -94,7 +94,7 @@ class Fit:
         return any(self._is_due_for(each, step) for each in self.instruments)
 
     def _is_due_for(self, instrument: Subscriber, step: int) -> bool:
-        return step == self._last_step or instrument.schedule.is_due(step)
+        return step == self.last_step or instrument.schedule.is_due(step)
 
     def begin_training(self) -> None:
         """Estimates the last step, once the number of batches is known."""
@@ -162,7 +162,7 @@ class Fit:
     def _estimate_last_step(self, batches: int) -> None:
         if (trainer := self.trainer()) is not None:
             automatic = self.probe.context.automatic
-            self._last_step = last_step(trainer, automatic, batches)
+            self.last_step = last_step(trainer, automatic, batches)
 
     def _publish(self, measurements: Measurements) -> None:
         self._tell_of_nonfinite(measurements)

@@ -337,7 +337,8 @@ def facts_of(fit: Fit | None, past_losses: int) -> Facts:
         return Facts(past_losses, (), True, None)
     optimizers = tuple(fit.probe.context.optimizers())
     automatic = fit.probe.context.automatic
-    return Facts(past_losses, optimizers, automatic, clip_norm(trainer))
+    clip = clip_norm(trainer)
+    return Facts(past_losses, optimizers, automatic, clip, fit.last_step)
 
 
 def clip_norm(trainer: Trainer | None) -> float | None:

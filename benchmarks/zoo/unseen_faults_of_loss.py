@@ -45,7 +45,7 @@ def probabilities_into_likelihood(model: Model) -> Sick:
     return Sick(breaks, ["", "net.softmax", model.head])
 
 
-@fault("deep_sets entity_embeddings", "loss_stalls")
+@fault("deep_sets entity_embeddings", "loss_input loss_stalls")
 def targets_broadcast(_: Model) -> Sick:
     # (N, 1) - (N,) is N x N: the network learns the mean.
     return Sick([swap_loss(F.mse_loss)], [""])
@@ -62,7 +62,9 @@ def sign_of_the_loss(_: Model) -> Sick:
     return Sick([map_loss(torch.neg)], ALL)
 
 
-@fault("tcn_weight_norm deep_sets lstm_forecast", "initial_loss loss_stalls")
+@fault(
+    "tcn_weight_norm deep_sets lstm_forecast", "input_scale initial_loss loss_stalls"
+)
 def targets_in_thousands(_: Model) -> Sick:
     def units(targets: Tensor) -> Tensor:
         return 3000 * targets + 20000

@@ -166,7 +166,7 @@ def eval_from_a_step_on(_: Model) -> Sick:
     return Sick([evaluate_from(120)], ALL)
 
 
-@fault("mlp_dropout_half text_cnn graph_convolutions", "dead_units loss_stalls")
+@fault("mlp_dropout_half text_cnn graph_convolutions", "dropout dead_units loss_stalls")
 def dropout_of_98_percent(_: Model) -> Sick:
     return Sick([drop_out(0.98)], ALL)
 

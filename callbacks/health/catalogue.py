@@ -1,6 +1,13 @@
 """Catalogue: all rules of HealthCheck, with their limits, reasons, remedies and sources."""
 
-from . import layer_rules, loss_rules, parameter_rules, training_rules
+from . import (
+    layer_rules,
+    loss_rules,
+    output_rules,
+    parameter_rules,
+    training_rules,
+    update_rules,
+)
 from .rule import Limits, Rule
 
 LECTURE = "Karpathy, Building makemore part 3 (2022)"
@@ -22,7 +29,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         name="input_scale",
-        measures="mean and std of the floating point input, in the first step",
+        measures="mean and std of the floating point input, and of a regression's targets, in the first step",
         why="Inputs far from unit scale make the first layer's gradients far too large or small.",
         remedy="Standardize the inputs: subtract the mean and divide by the standard deviation of the training data.",
         source=f"LeCun et al., Efficient backprop (1998); {MEASURED}",
@@ -31,6 +38,7 @@ RULES: tuple[Rule, ...] = (
             "mean": Limits(10),
             "std": Limits(10),
             "low std": Limits(0.02, is_floor=True),
+            "targets": Limits(1000),
         },
     ),
     Rule(
@@ -39,15 +47,15 @@ RULES: tuple[Rule, ...] = (
         why="A loss that takes logits applies the softmax or sigmoid itself.",
         remedy="Give the loss the logits, and apply the softmax or sigmoid only to predict.",
         source="PyTorch's documentation of cross_entropy",
-        find=loss_rules.loss_input,
+        find=output_rules.loss_input,
     ),
     Rule(
         name="output_activation",
-        measures="activation between the last layer and a cross entropy",
-        why="Logits have to take every value.",
+        measures="activation between the last layer and a cross entropy, or a regression with targets out of its range",
+        why="Logits, and the outputs of a regression, have to take every value that the loss asks for.",
         remedy="Remove the activation after the last layer.",
         source=CHECKER,
-        find=loss_rules.output_activation,
+        find=output_rules.output_activation,
     ),
     Rule(
         name="linear_stack",
@@ -59,7 +67,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         name="symmetry",
-        measures="fraction of the rows of a weight's gradient that are equal",
+        measures="fraction of the rows of a weight's gradient that are equal; weights that begin as one number",
         why="Units that begin alike stay alike: the layer is as good as one unit.",
         remedy="Draw the weights at random.",
         source=f"Goodfellow, Bengio and Courville, Deep Learning (2016), 8.4; {MEASURED}",
@@ -69,13 +77,18 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         name="initial_loss",
-        measures="loss of the first step / loss of knowing nothing (ln C over C classes)",
+        measures="loss of the first step / loss of knowing nothing (ln C over C classes; the targets' mean square)",
         why="The first steps only squash logits that are confidently wrong.",
         remedy="Scale the last layer's weights down at initialization, and set its bias to zero.",
         source=f"{LECTURE}; {CHECKER}",
         find=loss_rules.initial_loss,
         # A new head on the features of a frozen base begins less evenly.
-        limits={"ratio": Limits(1.5, 3.0), "on frozen layers": Limits(2.0, 3.0)},
+        limits={
+            "ratio": Limits(1.5, 3.0),
+            "on frozen layers": Limits(2.0, 3.0),
+            # Outputs twenty times as large as the targets; three times as large are usual.
+            "of a regression": Limits(400),
+        },
     ),
     Rule(
         name="saturation",
@@ -130,18 +143,25 @@ RULES: tuple[Rule, ...] = (
         why="Each step throws away what the ones before have learned.",
         remedy="Lower the learning rate, by a factor of 10 to begin with.",
         source=f"{LECTURE}; {MEASURED}",
-        find=parameter_rules.update_high,
-        limits={"early": Limits(-1.0, -0.75), "later": Limits(-1.5, -0.75)},
+        find=update_rules.update_high,
+        limits={
+            "early": Limits(-1.0, -0.75),
+            "early, falling": Limits(-0.5),
+            "later": Limits(-1.5, -0.75),
+        },
         hold=2,
     ),
     Rule(
         name="update_low",
-        measures="log10( std(update) / std(weight) ) at the peak of the learning rate",
+        measures="log10( std(update) / std(weight) ) at the peak of the learning rate; the rate / its peak, early",
         why="The weights hardly move.",
         remedy="Raise the learning rate, or find out why the gradient is small.",
         source=f"{LECTURE}; {MEASURED}",
-        find=parameter_rules.update_low,
-        limits={"ratio": Limits(-4.5, is_floor=True)},
+        find=update_rules.update_low,
+        limits={
+            "ratio": Limits(-4.5, is_floor=True),
+            "rate": Limits(0.001, is_floor=True),
+        },
         hold=2,
     ),
     Rule(
@@ -150,7 +170,7 @@ RULES: tuple[Rule, ...] = (
         why="Some layers learn, and others do not.",
         remedy="Check the learning rate of its group and the scale of its weights and gradients.",
         source=f"{LECTURE}; {MEASURED}",
-        find=parameter_rules.uneven_learning,
+        find=update_rules.uneven_learning,
         limits={"distance": Limits(2.0)},
         hold=2,
     ),
@@ -182,8 +202,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         name="batchnorm",
-        measures="mode of BatchNorm, and rows that it normalizes over",
-        why="BatchNorm normalizes by the statistics of the batch while it trains.",
+        measures="mode of BatchNorm, rows that it normalizes over, and norms over a single value",
+        why="BatchNorm normalizes by the statistics of the batch while it trains; of one value there are none.",
         remedy="Call train() on it, or freeze its weight and bias where it is meant to stay as it is.",
         source="Ioffe and Szegedy, Batch normalization (2015)",
         find=training_rules.batchnorm,
@@ -227,7 +247,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         name="loss_diverges",
-        measures="mean loss / first loss",
+        measures="mean loss / first loss; a loss that falls far below zero",
         why="The training makes the model worse.",
         remedy="Lower the learning rate; check the sign of the loss.",
         source=MEASURED,

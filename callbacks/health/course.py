@@ -82,6 +82,12 @@ class Course:
             return True
         return loss < first - LEARNED * abs(first)
 
+    @property
+    def is_falling(self) -> bool:
+        """True if the loss is known to be below its beginning, or to be one that need not fall: a negative one."""
+        loss, first = self.latest.loss, self.first_loss
+        return loss is not None and first is not None and (loss < first or first <= 0)
+
     def rate_fraction(self, name: str) -> float | None:
         """Returns the learning rate of a parameter as a fraction of its peak; None if either is unknown or zero."""
         rate, peak = self.latest.params[name].rate, self.peak_rates.get(name)

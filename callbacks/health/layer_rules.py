@@ -54,7 +54,9 @@ def dead_units(course: Course, rule: Rule) -> Iterator[Violation]:
         if not is_inside(layer):
             continue
         dead = dead_fraction(name, window)
-        judged = None if dead is None else rule.limits["dead"].judge(dead)
+        # A side branch can die in a network that learns without it.
+        is_doing_well = course.latest.loss is not None and course.has_learned
+        judged = rule.limits["dead"].judge(dead or 0.0, not is_doing_well)
         if judged is not None and dead is not None:
             severity, limit = judged
             message = f"{dead:.0%} of the units have been flat on every example of the last {len(window)} due steps."

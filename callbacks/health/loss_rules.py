@@ -1,10 +1,9 @@
-"""Rules of the loss: its value at initialization, its course, and what it is computed from."""
+"""Rules of the loss: its value at initialization, and its course."""
 
 import math
 from collections.abc import Iterator
 
 from .course import Course, median
-from .observation import LossFunction
 from .rule import Rule, Violation
 
 TRIAL = 200
@@ -21,6 +20,7 @@ def initial_loss(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges the loss of the first step beside that of a model that knows nothing."""
     if course.judged > 1 or course.latest.step > 0:
         return
+    yield from _initial_error(course, rule)
     for loss, expected, words in expectations(course):
         has_frozen = any(not param.trains for param in course.latest.params.values())
         limits = rule.limits["on frozen layers" if has_frozen else "ratio"]
@@ -32,6 +32,28 @@ def initial_loss(course: Course, rule: Rule) -> Iterator[Violation]:
                 f"of {words}."
             )
             yield Violation("", severity, message, loss, limit * expected)
+
+
+def _initial_error(course: Course, rule: Rule) -> Iterator[Violation]:
+    """Judges a mean squared error, if it is all of the loss, beside that of an output of 0 throughout."""
+    loss, functions = course.latest.loss, course.latest.losses
+    if loss is None or len(functions) != 1 or course.expected_loss is not None:
+        return
+    (function,) = functions
+    targets, value = function.targets, function.value
+    if function.name != "mse_loss" or not targets or not targets.mean_square:
+        return
+    if value is None or not math.isclose(loss, value, rel_tol=1e-3):
+        return
+    expected = targets.mean_square
+    judged = rule.limits["of a regression"].judge(loss / expected)
+    if judged is not None:
+        severity, limit = judged
+        message = (
+            f"The loss begins at {loss:.3g}, {loss / expected:.3g} times the {expected:.3g} "
+            "of an output of 0 throughout."
+        )
+        yield Violation("", severity, message, loss, limit * expected)
 
 
 def expectations(course: Course) -> Iterator[tuple[float, float, str]]:
@@ -53,59 +75,28 @@ def expectations(course: Course) -> Iterator[tuple[float, float, str]]:
             yield loss.value, math.log(loss.classes), words
 
 
-def loss_input(course: Course, rule: Rule) -> Iterator[Violation]:
-    """Judges what a loss function is applied to: logits, or probabilities."""
-    for loss in course.latest.losses:
-        if loss.is_broadcast:
-            message = f"{loss.name} compares each output with several targets: their shapes differ."
-            yield Violation("", "warn", message, None, None, SAME_SHAPE)
-        logits = loss.name.startswith(
-            ("cross_entropy", "binary_cross_entropy_with_logits")
+ENDLESS = 100
+"""Multiple of its beginning, and of 1, that a negative loss has to fall below zero."""
+
+
+def _falls_without_end(course: Course) -> Iterator[Violation]:
+    """Finds a loss that has fallen far below zero, and goes on."""
+    losses = [each.loss for each in course.last(RECENT) if each.loss is not None]
+    if len(losses) < RECENT or course.first_loss is None:
+        return
+    limit = -ENDLESS * (1 + abs(course.first_loss))
+    if max(losses) < limit and losses == sorted(losses, reverse=True):
+        message = f"The loss falls without end: it is {losses[-1]:.3g}, and began at {course.first_loss:.3g}."
+        remedy = (
+            "Check the sign of each term of the loss: one of them has no lowest value."
         )
-        if not loss.is_normalized and _is_far_from_one(loss):
-            yield Violation(
-                "",
-                "fail",
-                "nll_loss is applied to numbers that are no log-probabilities, so that it can fall without end.",
-                None if loss.mass is None else loss.mass[1],
-                1.0,
-                "Apply cross_entropy to the logits, or nll_loss to their log_softmax.",
-            )
-        elif logits and loss.activation in ("softmax", "sigmoid"):
-            name = loss.name.rstrip("_0123456789")
-            message = f"{name} takes logits, and is applied to the output of a {loss.activation}: it is applied twice."
-            yield Violation("", "warn", message)
-
-
-SAME_SHAPE = "Give outputs and targets one shape: squeeze(-1) of (n, 1), or unsqueeze(-1) of (n,)."
-
-
-def _is_far_from_one(loss: LossFunction) -> bool:
-    return loss.mass is not None and (loss.mass[0] < 0.5 or loss.mass[1] > 2)
-
-
-def output_activation(course: Course, rule: Rule) -> Iterator[Violation]:
-    """Judges activations between the last layer and a loss that takes logits."""
-    for loss in course.latest.losses:
-        takes_logits = (
-            "cross_entropy" in loss.name and loss.name != "binary_cross_entropy"
-        )
-        if takes_logits and loss.activation in ("ReLU", "Tanh", "Hardtanh"):
-            places = [
-                name
-                for name, layer in course.latest.layers.items()
-                if layer.is_output and layer.kind == loss.activation
-            ]
-            message = (
-                f"The logits of the cross entropy are outputs of a {loss.activation}, "
-                "which cannot take every value."
-            )
-            yield Violation(places[-1] if places else "", "warn", message)
+        yield Violation("", "warn", message, losses[-1], limit, remedy, is_certain=True)
 
 
 def loss_diverges(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges whether the loss has risen above its beginning, or has lost most of what it had gained."""
     yield from _wrong_sign(course)
+    yield from _falls_without_end(course)
     losses = [each.loss for each in course.last(RECENT) if each.loss is not None]
     first = highest_beginning(course)
     if len(losses) < RECENT or first is None or not _is_positive(course):

@@ -92,6 +92,21 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Targets:
+    """Targets of a regression, in the first due step."""
+
+    mean: float
+    std: float
+    low: float
+    high: float
+
+    @property
+    def mean_square(self) -> float:
+        """Mean squared error of an output of 0 throughout."""
+        return self.mean**2 + self.std**2
+
+
+@dataclass(frozen=True)
 class LossFunction:
     """Loss function that the loss is made of.
 
@@ -103,6 +118,7 @@ class LossFunction:
         is_broadcast: Whether each output is compared with several targets.
         value: Mean loss of the batch, in nats.
         mass: Lowest and highest sum of an example's probabilities.
+        targets: Targets of a regression; None of another loss.
     """
 
     name: str
@@ -112,6 +128,7 @@ class LossFunction:
     is_broadcast: bool = False
     value: float | None = None
     mass: tuple[float, float] | None = None
+    targets: Targets | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +161,7 @@ class Observation:
         dropped: Fraction of the values that each dropout drops.
         in_eval_mode: Modules with dropout or BatchNorm that are in eval mode, by class name.
         normalized_rows: Rows that a BatchNorm normalizes over, by name, where they are fewer than is good.
+        norms_of_one: Norms whose statistics are of one value, by class name.
         gradient_norm: Norm of all gradients, before clipping.
         clip: Largest norm that the Trainer lets through; None without clipping.
         is_clipped: Whether clipping lowered the norm; None if that cannot be told.
@@ -151,6 +169,7 @@ class Observation:
         was_skipped: Whether it skipped the step.
         nonfinite: Place where NaN or infinities began; None if there are none.
         has_single_loss: Whether Lightning steps the optimizer with the loss that `training_step` returns.
+        progress: Fraction of the training's steps that have been made, this one among them; None where that is unknown.
     """
 
     step: int
@@ -168,6 +187,7 @@ class Observation:
     dropped: Mapping[str, float] = field(default_factory=dict)
     in_eval_mode: Mapping[str, str] = field(default_factory=dict)
     normalized_rows: Mapping[str, int] = field(default_factory=dict)
+    norms_of_one: Mapping[str, str] = field(default_factory=dict)
     gradient_norm: float | None = None
     clip: float | None = None
     is_clipped: bool | None = None
@@ -175,3 +195,4 @@ class Observation:
     was_skipped: bool = False
     nonfinite: Nonfinite | None = None
     has_single_loss: bool = True
+    progress: float | None = None

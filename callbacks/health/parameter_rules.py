@@ -1,11 +1,8 @@
-"""Rules of parameters: how far updates move them, and those that never move."""
+"""Rules of parameters: those that never move, begin alike, or are of a type too coarse."""
 
-import math
 from collections.abc import Iterator, Sequence
-from functools import cache
 
-from .._healthy import UPDATE_RATIOS
-from .course import Course, median
+from .course import Course
 from .finding import Severity
 from .observation import Parameter
 from .rule import Rule, Violation
@@ -15,104 +12,6 @@ FIRST_JUDGED = 4
 
 FIRST_MOVES = 8
 """Steps before it is: behind a zero-initialized layer, the first gradients are zero."""
-
-FIRST_FAILURE = 6
-"""Due steps before large updates can be a failure: a small network finds its scale in a few of them."""
-
-NORMS = ("BatchNorm", "LayerNorm", "GroupNorm", "RMSNorm", "InstanceNorm")
-
-
-def is_weight(name: str, param: Parameter, course: Course) -> bool:
-    """True of a trained weight whose updates can be compared with its size: one that began with a spread."""
-    return (
-        param.trains and not is_norm(param.kind) and name not in course.began_constant
-    )
-
-
-@cache
-def is_norm(kind: str) -> bool:
-    """True of the class name of a normalization."""
-    return any(norm in kind for norm in NORMS)
-
-
-def update_ratios(course: Course, with_embeddings: bool = True) -> dict[str, float]:
-    """Returns log10 update ratios of weights, as they would be at the highest learning rate of the run so far.
-
-    A decay to zero makes all updates small, and a warm-up begins with none.
-    """
-    ratios = {}
-    for name, param in course.latest.params.items():
-        if param.update_ratio is None or not is_weight(name, param, course):
-            continue
-        # Rows of an embedding that a batch has not do not move.
-        is_judged = with_embeddings or "Embedding" not in param.kind
-        if is_judged and course.rate_fraction(name):
-            ratios[name] = param.update_ratio
-    return ratios
-
-
-def update_high(course: Course, rule: Rule) -> Iterator[Violation]:
-    """Judges the median update ratio: early, when a network finds its scale, and later."""
-    middle = median(update_ratios(course).values())
-    # Adagrad begins with large steps, which its sum of gradients then makes small; LBFGS searches for the best length.
-    optimizers = " ".join(course.latest.optimizers)
-    begins_large = "Adagrad" in optimizers
-    if middle is None or "LBFGS" in optimizers or (course.is_early and begins_large):
-        return
-    limits = rule.limits["early" if course.is_early else "later"]
-    can_fail = course.judged >= FIRST_FAILURE and not course.has_learned
-    judged = limits.judge(middle, can_fail)
-    if judged is not None:
-        severity, limit = judged
-        message = (
-            f"An update moves the weights by 10^{middle:.1f} of their size (median over parameters); "
-            f"healthy are 10^{UPDATE_RATIOS.low:g} to 10^{UPDATE_RATIOS.high:g}."
-        )
-        yield Violation("", severity, message, middle, limit)
-
-
-def update_low(course: Course, rule: Rule) -> Iterator[Violation]:
-    """Judges weights whose updates are far too small, at the peak of the learning rate."""
-    if course.is_early:
-        return
-    ratios = {}
-    for name, ratio in update_ratios(course, with_embeddings=False).items():
-        fraction = course.rate_fraction(name)
-        if fraction and fraction > 0.01:
-            ratios[name] = ratio - math.log10(fraction)
-    low = {
-        name: ratio
-        for name, ratio in ratios.items()
-        if rule.limits["ratio"].judge(ratio)
-    }
-    limit = rule.limits["ratio"].warn
-    if len(low) > len(ratios) / 2:
-        middle = median(ratios.values()) or 0.0
-        message = f"An update moves the weights by 10^{middle:.1f} of their size only (median over parameters)."
-        yield Violation("", "warn", message, middle, limit, RAISE_RATE)
-        return
-    for name, ratio in low.items():
-        message = f"An update moves {name} by 10^{ratio:.1f} of its size only."
-        yield Violation(name, "warn", message, ratio, limit)
-
-
-RAISE_RATE = (
-    f"Raise the learning rate: 10^{UPDATE_RATIOS.usual:g} is a good update ratio."
-)
-
-
-def uneven_learning(course: Course, rule: Rule) -> Iterator[Violation]:
-    """Judges weights whose updates are far smaller or larger than those of the others."""
-    ratios = update_ratios(course, with_embeddings=False)
-    middle = median(ratios.values())
-    if course.is_early or middle is None or len(ratios) < 3:
-        return
-    for name, ratio in ratios.items():
-        judged = rule.limits["distance"].judge(abs(ratio - middle))
-        if judged is not None:
-            severity, limit = judged
-            message = f"An update moves {name} by 10^{ratio:.1f} of its size, the median parameter by 10^{middle:.1f}."
-            yield Violation(name, severity, message, abs(ratio - middle), limit)
 
 
 def unmoved(course: Course, rule: Rule) -> Iterator[Violation]:
@@ -136,10 +35,22 @@ def unmoved(course: Course, rule: Rule) -> Iterator[Violation]:
         else:
             reason, remedy = why_unmoved(name, param, course)
             message = f"{name} has not moved since step {course.first_step}: {reason}."
-            # A loss can be blind to a bias: that of a critic, which takes the difference of two outputs.
-            is_blind = param.has_zero_gradient and param.axes < 2
-            severity: Severity = "note" if is_blind else "fail"
+            severity: Severity = (
+                "note" if is_unseen_bias(name, param, course) else "fail"
+            )
             yield Violation(name, severity, message, 0.0, None, remedy)
+
+
+def is_unseen_bias(name: str, param: Parameter, course: Course) -> bool:
+    """True of a bias that the loss does not depend on, though it depends on the weight of its layer.
+
+    Such is that of a critic, whose loss is the difference of two outputs, and of an energy, whose loss is of its slope.
+    """
+    layer, _, kind = name.rpartition(".")
+    weight = course.latest.params.get(f"{layer}.weight" if layer else "weight")
+    has_learning_weight = weight is not None and weight.has_gradient
+    is_without = not param.has_gradient and kind == "bias" and has_learning_weight
+    return param.axes < 2 and (param.has_zero_gradient or is_without)
 
 
 FREEZE = "Nothing, if that is meant; requires_grad_(False) says so."
@@ -199,9 +110,11 @@ def why_unmoved(name: str, param: Parameter, course: Course) -> tuple[str, str]:
 
 
 def symmetry(course: Course, rule: Rule) -> Iterator[Violation]:
-    """Judges weights whose units have equal gradients: they stay alike."""
+    """Judges weights whose units are equal, or have equal gradients: they stay alike."""
     if not course.is_early:
         return
+    if course.judged == 1 and course.latest.step == 0:
+        yield from _constant_weights(course)
     for name, param in course.latest.params.items():
         if param.equal_rows is None or "Embedding" in param.kind:
             continue
@@ -210,6 +123,20 @@ def symmetry(course: Course, rule: Rule) -> Iterator[Violation]:
             severity, limit = judged
             message = f"{param.equal_rows:.0%} of the units of {name} have the same gradient, so that they stay alike."
             yield Violation(name, severity, message, param.equal_rows, limit)
+
+
+WEIGHTED = ("Linear", "Conv", "LSTM", "GRU", "RNN")
+"""Parts of the class names of layers whose weights are a unit a row."""
+
+
+def _constant_weights(course: Course) -> Iterator[Violation]:
+    """Finds weights that begin with one number throughout; zeros are meant, where the layers after them are none."""
+    for name, param in course.latest.params.items():
+        has_units = any(kind in param.kind for kind in WEIGHTED) and param.axes >= 2
+        begins = param.fingerprint and param.fingerprint[0]
+        if param.trains and has_units and param.std == 0 and begins:
+            message = f"All numbers of {name} are {begins:.3g} at first, so that its units stay alike."
+            yield Violation(name, "warn", message, 1.0, 0.0, is_certain=True)
 
 
 def low_precision(course: Course, rule: Rule) -> Iterator[Violation]:

@@ -22,6 +22,7 @@ def input_scale(course: Course, rule: Rule) -> Iterator[Violation]:
     """Judges the mean and the spread of the model's input, in the first step."""
     if course.judged > 1:
         return
+    yield from _target_scale(course, rule)
     for name, values in course.latest.inputs.items():
         if values.std == 0:
             message = f"The input of {name} is {values.mean:.3g} throughout: it says nothing about its example."
@@ -47,6 +48,23 @@ def input_scale(course: Course, rule: Rule) -> Iterator[Violation]:
                     limit,
                 )
                 break
+
+
+def _target_scale(course: Course, rule: Rule) -> Iterator[Violation]:
+    """Judges the targets of regressions: outputs begin near zero, and take long to become large."""
+    for loss in course.latest.losses:
+        if loss.targets is None:
+            continue
+        value = max(abs(loss.targets.mean), loss.targets.std)
+        judged = rule.limits["targets"].judge(value)
+        if judged is not None:
+            severity, limit = judged
+            message = (
+                f"The targets of {loss.name} have mean {loss.targets.mean:.3g} and std {loss.targets.std:.3g}: "
+                "far from the outputs of an untrained model."
+            )
+            remedy = "Standardize the targets, and undo it where the model predicts."
+            yield Violation("", severity, message, value, limit, remedy)
 
 
 def linear_stack(course: Course, rule: Rule) -> Iterator[Violation]:
@@ -84,6 +102,10 @@ def batchnorm(course: Course, rule: Rule) -> Iterator[Violation]:
                 limit,
                 "Use larger batches, GroupNorm or LayerNorm.",
             )
+    for name, kind in course.latest.norms_of_one.items():
+        message = f"{name} ({kind}) normalizes each value by itself: its output does not depend on its input."
+        remedy = "Normalize over the axis of the features, or remove it."
+        yield Violation(name, "fail", message, 1.0, None, remedy, is_certain=True)
 
 
 def dropout(course: Course, rule: Rule) -> Iterator[Violation]:

@@ -10,6 +10,7 @@ from ..health.observation import (
     LossFunction,
     Nonfinite,
     Observation,
+    Targets,
 )
 from ..measure.statistic import MomentsOf
 from ..probe.measurements import Measurements
@@ -23,6 +24,7 @@ from .observed_model import (
     compare_params,
     dropped_fractions,
     modules_in_eval_mode,
+    norms_of_one_value,
     stacked_of,
     unregistered_of,
 )
@@ -40,12 +42,14 @@ class Facts:
         optimizers: Optimizers of the fit.
         has_single_loss: Whether optimization is automatic.
         clip: Largest gradient norm that the Trainer lets through; None without clipping by norm.
+        last_step: Last step of the fit; None where that is unknown.
     """
 
     past_losses: int
     optimizers: Sequence[Optimizer]
     has_single_loss: bool
     clip: float | None
+    last_step: int | None = None
 
 
 def observe_step(
@@ -73,6 +77,7 @@ def observe_step(
         dropped_fractions(model),
         modules_in_eval_mode(model),
         dict(structure.normalized_rows),
+        norms_of_one_value(model) if is_first else {},
         clipping.before,
         facts.clip,
         clipping.is_active,
@@ -80,6 +85,7 @@ def observe_step(
         measurements.was_skipped,
         place,
         facts.has_single_loss,
+        (measurements.step + 1) / (facts.last_step + 1) if facts.last_step else None,
     )
 
 
@@ -122,9 +128,18 @@ def losses_of(
                 term.is_broadcast,
                 value.mean if value is not None and value.count else None,
                 (mass.low, mass.high) if mass is not None and mass.count else None,
+                targets_of(measurements, term.name),
             )
         )
     return tuple(losses)
+
+
+def targets_of(measurements: Measurements, term: str) -> Targets | None:
+    """Returns the targets of a loss function; None where it has no floating point ones."""
+    moments = measurements.get(Quantity.LOSS_TERM, f"targets of {term}", MOMENTS)
+    if moments is None or not moments.count:
+        return None
+    return Targets(moments.mean, moments.std or 0.0, moments.low, moments.high)
 
 
 def first_nonfinite(measurements: Measurements) -> Nonfinite | None:

@@ -1,5 +1,6 @@
 """Facts of a model and its optimizers that are not measured."""
 
+import math
 from collections.abc import Iterable, Mapping
 
 from torch import nn
@@ -75,3 +76,13 @@ def modules_in_eval_mode(model: Model) -> dict[str, str]:
         if any(param.requires_grad for param in owner.parameters()):
             modules[name] = class_name(layer)
     return modules
+
+
+def norms_of_one_value(model: Model) -> dict[str, str]:
+    """Returns norms that are given the size of one value, by class name: (x - x) / 0 is the same for every x."""
+    return {
+        name: class_name(layer)
+        for name, layer in model.layers.items()
+        if "Norm" in class_name(layer)
+        and math.prod(getattr(layer, "normalized_shape", (0,))) == 1
+    }

@@ -3,6 +3,7 @@
 Nothing is hooked, and nothing of the graph is kept.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -168,6 +169,14 @@ class LossGraph:
             if node in self.outputs and operation(node) in LOSSES:
                 yield LOSSES[operation(node)], node
 
+    def has_crossed_difference(self) -> bool:
+        """True if the loss has a difference of outputs `(n, 1)` and targets `(n,)`, which is `(n, n)`."""
+        return any(
+            operation(node) in ("Sub", "Rsub") and is_crossed(node)
+            for node in self.nodes
+            if node in self.outputs
+        )
+
     def output_layers(self) -> set[str]:
         """Returns the observed layers that no weight comes after: activations of the model's output."""
         return {name for node, name in self.layers.items() if node in self.outputs}
@@ -243,6 +252,25 @@ class LossGraph:
                 if product is not None and product.bias is not None and not is_seen:
                     biases.append(product.bias)
         return biases
+
+
+def is_crossed(node: Node) -> bool:
+    """True if an operation of n outputs, and of numbers without gradient, has n x n results.
+
+    An axis that is added just before, as for all pairs on purpose, tells that this is meant.
+    """
+    sources = inputs_of(node)
+    if len(sources) != 1 or operation(sources[0]) == "Unsqueeze":
+        return False
+    result, outputs = shape_of(node), shape_of(sources[0])
+    count = math.prod(outputs)
+    return count > 1 and result[-2:] == (count, count)
+
+
+def shape_of(node: Node) -> tuple[int, ...]:
+    """Returns the shape of an operation's result; PyTorch has no public name for it."""
+    metadata = getattr(node, "_input_metadata", None)
+    return tuple(metadata[0].shape) if metadata else ()
 
 
 def is_of_parametrization(name: str) -> bool:

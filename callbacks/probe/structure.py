@@ -97,8 +97,8 @@ def read_structure(
         terms: Number of loss functions that were read before, of other losses of the step.
 
     Returns:
-        The structure, and by loss function what is to be measured of it: "value", `()`, its mean over the batch, and
-        "mass", the sum of the probabilities of each example, which is 1 of a cross entropy.
+        The structure, and by loss function what is to be measured of it: "value", `()`, its mean over the batch;
+        "mass", the sum of the probabilities of each example, which is 1 of a cross entropy; "targets" of a regression.
     """
     names = {id(param): name for name, param in params.items()}
     graph = LossGraph(loss, names, layers)
@@ -109,6 +109,8 @@ def read_structure(
         name = f"{function}_{number}" if number else function
         loss_terms.append(read_term(name, function, node, graph))
         measured[name] = values_of(function, node)
+    if graph.has_crossed_difference():
+        loss_terms.append(LossTerm("The difference", is_broadcast=True))
     structure = Structure(
         tuple(loss_terms),
         frozenset(graph.output_layers()),
@@ -195,7 +197,7 @@ def values_of(function: str, node: Any) -> dict[str, Tensor]:
             }
         if function in REGRESSIONS:
             value = REGRESSIONS[function](node._saved_self, node._saved_target)
-            return {"value": value}
+            return {"value": value, "targets": node._saved_target}
     return {}
 
 

@@ -338,6 +338,58 @@ class TestFacts:
         )
         assert rules(check)["input_scale"] == ("warn", "net")
 
+    def test_targets_that_the_output_cannot_take(self) -> None:
+        class Shifted(Regression):
+            def __init__(self, last: nn.Module, factor: float = 1.0) -> None:
+                super().__init__(nn.Sequential(nn.Linear(4, 1), last))
+                self.factor = factor
+
+            def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+                x, y = batch
+                return nn.functional.mse_loss(self(x), y * self.factor)
+
+        check = every_step()
+        fit(lambda: Shifted(nn.ReLU()), [check], max_steps=1)
+        assert rules(check)["output_activation"] == ("warn", "")
+        fit(lambda: Shifted(nn.Identity()), [check], max_steps=1)
+        assert "output_activation" not in rules(check)
+        fit(lambda: Shifted(nn.Identity(), 1e5), [check], max_steps=1)
+        assert rules(check)["input_scale"] == ("warn", "")
+
+    def test_a_norm_of_one_value(self) -> None:
+        net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+        check = every_step()
+        fit(
+            lambda: Regression(nn.Sequential(net, nn.LayerNorm(1))),
+            [check],
+            max_steps=1,
+        )
+        assert rules(check)["batchnorm"] == ("fail", "net.1")
+        fit(
+            lambda: Regression(nn.Sequential(nn.LayerNorm(4), net)),
+            [check],
+            max_steps=1,
+        )
+        assert "batchnorm" not in rules(check)
+
+    def test_a_learning_rate_that_ends_early(self) -> None:
+        class Scheduled(Regression):
+            def configure_optimizers(self) -> Any:
+                optimizer = torch.optim.SGD(self.parameters(), 0.1)
+                schedule = torch.optim.lr_scheduler.StepLR(optimizer, self.every, 0.01)
+                config = {"scheduler": schedule, "interval": "step"}
+                return {"optimizer": optimizer, "lr_scheduler": config}
+
+            every = 10
+
+        check = HealthCheck(every_n_steps=10, figures=False)
+        fit(lambda: Scheduled(tanh_net()), [check], max_steps=200)
+        assert rules(check)["update_low"] == ("warn", "")
+        assert "next to nothing at 4" in check.report.to_markdown()
+        Scheduled.every = 90
+        fit(lambda: Scheduled(tanh_net()), [check], max_steps=200)
+        assert "next to nothing" not in check.report.to_markdown()
+
     def test_where_nan_began_between_due_steps(self) -> None:
         data = loader()
         data.dataset.tensors[0][8 * 3 + 2, 1] = math.nan  # type: ignore[attr-defined]

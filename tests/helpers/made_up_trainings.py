@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from made_up_steps import STEPS, layers, relu, tanh, weight
 
-from callbacks.health.observation import Input, LossFunction, Nonfinite
+from callbacks.health.observation import Input, LossFunction, Nonfinite, Targets
 
 DEAD = {4: np.ones(4, dtype=bool)}
 HALF_DEAD = {4: np.array([True, True, True, False])}
@@ -38,6 +39,18 @@ def entropy(
     value: float = 2.3, classes: int = 10, **changes: Any
 ) -> tuple[LossFunction]:
     return (LossFunction("cross_entropy", classes, value=value, **changes),)
+
+
+def error(value: float = 2.0, name: str = "mse_loss", **changes: Any) -> Any:
+    """Returns a mean squared error, with standardized targets unless they are changed."""
+    targets = {"mean": 0.0, "std": 1.0, "low": -2.5, "high": 2.5}
+    kept = {key: changes.pop(key) for key in targets if key in changes}
+    function = LossFunction(name, value=value, targets=Targets(**targets | kept))
+    return (replace(function, **changes),)
+
+
+def endless(step: int) -> float:
+    return 2.3 - step**2
 
 
 def rising(step: int) -> float:
@@ -85,17 +98,22 @@ class Sick(NamedTuple):
     steps: Iterable[int] = STEPS
 
 
+FALLEN = "a warning where the loss has fallen by a fifth"
+LASTING = "a warning where the loss has fallen by a fifth, after 4 due steps"
 LATE = "after step 64 a warning where the loss has fallen by a fifth"
-FIRST = "a warning in the first 5 due steps, and where the loss has fallen by a fifth"
-BLIND = (
-    "a parameter in no optimizer and without gradient, or a bias with a zero gradient"
-)
+FIRST = "a warning in the first 5 due steps"
+BLIND = "a parameter in no optimizer and without gradient, or a bias that the loss does not depend on"
 ALONE = "foreign or unregistered ones alone"
 
 SICK: list[Sick] = [
     Sick("initial_loss", "fail", {"losses": entropy(27.0)}),
     Sick("initial_loss", "warn", {"losses": entropy(4.0)}),
     Sick("initial_loss", "fail", {"losses": entropy(3.0, classes=2)}),
+    Sick(
+        "initial_loss",
+        "warn",
+        {"losses": error(600.0), "loss": lambda step: 600 / (1 + step)},
+    ),
     Sick("saturation", "fail", {"layers": {"act": tanh(saturated=0.7)}}),
     Sick("saturation", "warn", {"layers": {"act": tanh(saturated=0.4)}}),
     Sick("saturation", "fail", {"layers": saturated_late, "loss": flat}),
@@ -103,7 +121,8 @@ SICK: list[Sick] = [
     Sick(
         "saturation", "fail", {"layers": {"act": tanh(kind="Sigmoid", saturated=0.9)}}
     ),
-    Sick("dead_units", "fail", {"layers": {"act": relu(dead=DEAD)}}),
+    Sick("dead_units", "fail", {"layers": {"act": relu(dead=DEAD)}, "loss": flat}),
+    Sick("dead_units", "warn", {"layers": {"act": relu(dead=DEAD)}}, FALLEN),
     Sick("dead_units", "warn", {"layers": {"act": tanh(dead=HALF_DEAD)}}),
     Sick("dead_units", "warn", {"layers": {"act": relu(saturated=0.95)}}),
     Sick("activation_scale", "warn", {"layers": layers(4, 1 / 30)}),
@@ -122,7 +141,7 @@ SICK: list[Sick] = [
         "update_high",
         "warn",
         {"params": all_params(update_ratio=-0.5), "loss": halved},
-        FIRST,
+        LASTING,
     ),
     Sick(
         "update_high",
@@ -136,11 +155,27 @@ SICK: list[Sick] = [
     Sick(
         "update_high",
         "warn",
-        {"params": rates(lambda step: 0.1, lambda step: -0.9 if step < 64 else -3)},
+        {
+            "params": rates(lambda step: 0.1, lambda step: -0.9 if step < 64 else -3),
+            "loss": rising,
+        },
     ),
     Sick("update_high", "warn", {"params": all_params(update_ratio=-1.2)}),
+    Sick(
+        "update_high",
+        "warn",
+        {"params": rates(lambda step: 0.1, lambda step: -0.4 if step < 16 else -3)},
+    ),
     Sick("update_low", "warn", {"params": all_params(update_ratio=-5.5)}),
     Sick("update_low", "warn", {"params": params(update_ratio=-4.6)}),
+    Sick(
+        "update_low",
+        "warn",
+        {
+            "params": rates(lambda step: 0.1 if step < 50 else 1e-6, lambda step: -3.0),
+            "progress": lambda step: (step + 1) / 400,
+        },
+    ),
     Sick("uneven_learning", "warn", {"params": params(update_ratio=-6.0)}),
     Sick("unmoved", "fail", {"params": still(has_gradient=False)}),
     Sick("unmoved", "fail", {"params": still(has_zero_gradient=True)}),
@@ -158,20 +193,24 @@ SICK: list[Sick] = [
     Sick("dropout", "warn", {"dropped": {"drop": 0.98}}),
     Sick("nonfinite", "fail", {"nonfinite": Nonfinite("act", "NaN in act.")}),
     Sick("symmetry", "warn", {"params": params(equal_rows=1.0)}),
+    Sick("symmetry", "warn", {"params": params(std=0.0, fingerprint=(0.05, 0.0))}),
     Sick(
         "batchnorm", "warn", {"in_eval_mode": {"norm": "BatchNorm1d"}}, "in eval mode"
     ),
     Sick("batchnorm", "fail", {"normalized_rows": {"norm": 2}}),
     Sick("batchnorm", "warn", {"normalized_rows": {"norm": 3}}),
+    Sick("batchnorm", "fail", {"norms_of_one": {"norm": "LayerNorm"}}, "of one value"),
     Sick("eval_mode", "warn", {"in_eval_mode": {"drop": "Dropout"}}),
     Sick("input_scale", "warn", {"inputs": {"a": Input(120.0, 70.0)}}),
     Sick("input_scale", "warn", {"inputs": {"a": Input(0.0, 0.001)}}),
     Sick("input_scale", "warn", {"inputs": {"a": Input(0.0, 36.0)}}),
     Sick("input_scale", "fail", {"inputs": {"a": Input(0.5, 0.0)}}, "constant"),
+    Sick("input_scale", "warn", {"losses": error(mean=2e5, std=8e4)}),
     Sick("low_precision", "warn", {"params": params(is_coarse=True)}),
     Sick("loss_diverges", "fail", {"loss": rising}),
     Sick("loss_diverges", "warn", {"loss": lambda step: 2.3 + min(step, 100) / 50}),
     Sick("loss_diverges", "fail", {"loss": lambda step: -2.35}),
+    Sick("loss_diverges", "warn", {"loss": endless}, "falls without end"),
     Sick("loss_stalls", "warn", {"loss": flat}),
     Sick("loss_stalls", "warn", {"loss": down_to_chance, "losses": entropy(3.3)}),
     Sick("loss_input", "warn", {"losses": entropy(activation="softmax")}),
@@ -185,6 +224,9 @@ SICK: list[Sick] = [
         "loss_input", "warn", {"losses": (LossFunction("mse_loss", is_broadcast=True),)}
     ),
     Sick("output_activation", "warn", {"losses": entropy(activation="ReLU")}),
+    Sick("output_activation", "warn", {"losses": error(activation="ReLU")}),
+    Sick("output_activation", "warn", {"losses": error(activation="sigmoid")}),
+    Sick("output_activation", "warn", {"losses": error(activation="Tanh", std=3.0)}),
     Sick("linear_stack", "warn", {"stacked": (("a.weight", "b.weight"),)}),
     Sick("bias_before_norm", "note", {"biases_before_norms": ("a.bias",)}),
     Sick("optimizer_params", "fail", {"unoptimized": ("a.weight",)}),

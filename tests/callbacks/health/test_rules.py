@@ -23,6 +23,7 @@ from made_up_trainings import (
     Sick,
     all_params,
     entropy,
+    error,
     flat,
     params,
     rates,
@@ -68,6 +69,50 @@ HEALTHY: dict[str, dict[str, Any]] = {
     "as it is": {},
     "no loss function": {"losses": ()},
     "regression": {"losses": (LossFunction("mse_loss", value=9.0),)},
+    "a regression of large outputs": {
+        "losses": error(30.0),
+        "loss": lambda step: 30 / (1 + step),
+    },
+    "a regression that is part of a loss": {"losses": error(600.0)},
+    "two losses of which one is large": {"losses": error(600.0) + entropy()},
+    "targets that are zero throughout": {
+        "losses": error(2.5, mean=0.0, std=0.0, low=0.0, high=0.0)
+    },
+    "pixels from a sigmoid": {
+        "losses": error(activation="sigmoid", mean=0.3, std=0.4, low=0.0, high=1.05)
+    },
+    "counts from a ReLU, and an outlier": {
+        "losses": error(activation="ReLU", mean=5.0, std=2.0, low=-1.0, high=30.0)
+    },
+    "targets as they are": {"losses": error(mean=152.0, std=77.0, low=25.0, high=346)},
+    "a layer of zeros": {"params": params(std=0.0, fingerprint=(0.0, 0.0))},
+    "a log-likelihood below zero": {"loss": lambda step: 2.3 - step / 10},
+    "a policy gradient of large rewards": {"loss": lambda step: -300 * math.sin(step)},
+    "large updates of a loss that falls": {
+        "params": rates(lambda step: 0.1, lambda step: -0.8 if step <= 64 else -2.5)
+    },
+    "noisy updates of a loss that has fallen": {
+        "params": rates(lambda step: 0.1, lambda step: -2.0 if step % 100 else -1.3)
+    },
+    "a decay to nothing in the second half": {
+        "params": rates(lambda step: 0.1 if step < 200 else 1e-6, lambda step: -3.0),
+        "progress": lambda step: (step + 1) / 400,
+    },
+    "a schedule that begins again": {
+        "params": rates(
+            lambda step: 0.05 * (1 + math.cos(math.pi * (step % 100) / 99)),
+            lambda step: -3.0,
+        ),
+        "progress": lambda step: (step + 1) / 4000,
+    },
+    "an energy whose loss is of its slope": {
+        "params": lambda step: {
+            "a.weight": weight(step),
+            "a.bias": weight(
+                step, axes=1, has_gradient=False, fingerprint=(1.0, 1.0), moved=False
+            ),
+        }
+    },
     "an output's sigmoid": {"layers": {"act": tanh(saturated=0.9, is_output=True)}},
     "a gate": {"layers": {"act": tanh(saturated=0.9, is_gate=True)}},
     "ReLU's zeros": {"layers": {"act": relu(saturated=0.85)}},

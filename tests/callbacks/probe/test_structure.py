@@ -321,6 +321,38 @@ def test_outputs_that_are_compared_with_several_targets(
     assert values[structure.terms[0].name]["value"] > 0
 
 
+def pairs(y: Tensor) -> Tensor:
+    return (y.unsqueeze(1) - torch.randn(6)).square().mean()
+
+
+TARGETS = torch.arange(6.0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "is_crossed"),
+    [
+        (lambda y: (y - TARGETS).square().mean(), True),
+        (lambda y: (TARGETS - y).abs().mean(), True),
+        (lambda y: (y[:, 0] - TARGETS).square().mean(), False),
+        (lambda y: (y - TARGETS[:, None]).square().mean(), False),
+        (lambda y: (y - torch.randn(9)).square().mean(), False),  # quantiles
+        (lambda y: (y[:, 0] - y).square().mean(), False),  # all pairs of outputs
+        (lambda y: pairs(y[:, 0]), False),
+        (lambda y: y.mean() - 1, False),
+    ],
+)
+def test_a_difference_that_is_written_by_hand(
+    loss: Callable[[Tensor], Tensor], is_crossed: bool
+) -> None:
+    structure, _ = read(nn.Sequential(nn.Linear(8, 1)), loss)
+    assert any(term.is_broadcast for term in structure.terms) == is_crossed
+
+
+def test_targets_of_a_regression_are_measured() -> None:
+    _, values = read(nn.Linear(8, 1), lambda y: F.mse_loss(y[:, 0], TARGETS))
+    assert values["mse_loss"]["targets"].equal(TARGETS)
+
+
 def test_parameters_that_are_none_of_the_models() -> None:
     class Hidden(nn.Module):
         def __init__(self) -> None:
