@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise, starmap
+from operator import gt
 
 from .course import Course, median
 from .rule import Rule, Violation
@@ -85,7 +87,7 @@ def _falls_without_end(course: Course) -> Iterator[Violation]:
     if len(losses) < RECENT or course.first_loss is None:
         return
     limit = -ENDLESS * (1 + abs(course.first_loss))
-    if max(losses) < limit and losses == sorted(losses, reverse=True):
+    if max(losses) < limit and all(starmap(gt, pairwise(losses))):
         message = f"The loss falls without end: it is {losses[-1]:.3g}, and began at {course.first_loss:.3g}."
         remedy = (
             "Check the sign of each term of the loss: one of them has no lowest value."

@@ -74,12 +74,19 @@ HEALTHY: dict[str, dict[str, Any]] = {
         "loss": lambda step: 30 / (1 + step),
     },
     "a regression that is part of a loss": {"losses": error(600.0)},
+    "a regression beside a large penalty": {
+        "losses": error(2.0),
+        "loss": lambda step: 600 / (1 + step),
+    },
     "two losses of which one is large": {"losses": error(600.0) + entropy()},
     "targets that are zero throughout": {
         "losses": error(2.5, mean=0.0, std=0.0, low=0.0, high=0.0)
     },
     "pixels from a sigmoid": {
         "losses": error(activation="sigmoid", mean=0.3, std=0.4, low=0.0, high=1.05)
+    },
+    "a sigmoid, and an outlier": {
+        "losses": error(activation="sigmoid", mean=0.3, std=0.4, low=0.0, high=3.0)
     },
     "counts from a ReLU, and an outlier": {
         "losses": error(activation="ReLU", mean=5.0, std=2.0, low=-1.0, high=30.0)
@@ -92,7 +99,9 @@ HEALTHY: dict[str, dict[str, Any]] = {
         "params": rates(lambda step: 0.1, lambda step: -0.8 if step <= 64 else -2.5)
     },
     "noisy updates of a loss that has fallen": {
-        "params": rates(lambda step: 0.1, lambda step: -2.0 if step % 100 else -1.3)
+        "params": rates(
+            lambda step: 0.1, lambda step: -1.3 if step in (200, 250, 300) else -2
+        )
     },
     "a decay to nothing in the second half": {
         "params": rates(lambda step: 0.1 if step < 200 else 1e-6, lambda step: -3.0),
@@ -104,6 +113,15 @@ HEALTHY: dict[str, dict[str, Any]] = {
             lambda step: -3.0,
         ),
         "progress": lambda step: (step + 1) / 4000,
+    },
+    "a rate that is low for a while": {
+        "params": rates(
+            lambda step: 1e-6 if step in (150, 200) else 0.1, lambda step: -3.0
+        ),
+        "progress": lambda step: (step + 1) / 4000,
+    },
+    "a loss far below zero that stays there": {
+        "loss": lambda step: -500 + 10 * (step // 50 % 2) if step else 0.0
     },
     "an energy whose loss is of its slope": {
         "params": lambda step: {
