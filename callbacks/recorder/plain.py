@@ -17,6 +17,10 @@ CONTAINERS = (list, tuple, deque, set, frozenset, Mapping)
 ATOMS = (str, bytes, int, float, bool, complex, torch.dtype, torch.device, torch.Size)
 
 
+UNSIGNED = ("uint16", "uint32", "uint64")
+"""Types of NumPy arrays that PyTorch 2.3 cannot write: they are kept as the bits of signed ones."""
+
+
 def to_plain(value: Any) -> Any:
     """Returns a value as plain containers and tensors.
 
@@ -70,6 +74,9 @@ def _plain_number(value: Any) -> Any:
         return to_plain(value.item())
     if numpy is not None and isinstance(value, numpy.ndarray):
         native = value.astype(value.dtype.newbyteorder("="))
+        if native.dtype.name in UNSIGNED:
+            bits = torch.from_numpy(native.view(f"i{native.itemsize}"))
+            return {CLASS: f"numpy:{native.dtype.name}", MEMBERS: bits}
         try:
             members = torch.from_numpy(native)
         except TypeError:  # an array of objects or texts
@@ -124,6 +131,8 @@ def from_plain(value: Any) -> Any:
 
 
 def _put_together(name: str, members: Any) -> Any:
+    if name.removeprefix("numpy:") in UNSIGNED:
+        return members.numpy().view(name.removeprefix("numpy:"))
     if name == "numpy:ndarray":
         is_tensor = isinstance(members, Tensor)
         return members.numpy() if is_tensor else _array_of(members)

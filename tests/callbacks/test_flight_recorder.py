@@ -564,6 +564,14 @@ class TestPlain:
         again = torch.load(tmp_path / "batch.pt", weights_only=True)
         assert torch.equal(again, torch.ones(2))
 
+    @pytest.mark.parametrize("kind", ["uint8", "uint16", "uint32", "uint64", "int16"])
+    def test_arrays_of_whole_numbers(self, kind: str, tmp_path: Path) -> None:
+        array = np.array([0, 1, np.iinfo(kind).max], dtype=kind)
+        torch.save(to_plain({"ids": array}), tmp_path / "batch.pt")
+        again = from_plain(torch.load(tmp_path / "batch.pt", weights_only=True))["ids"]
+        assert again.dtype == array.dtype
+        assert again.tolist() == array.tolist()
+
     def test_arrays_of_objects_and_of_another_byte_order(self) -> None:
         for values in (np.arange(3.0).astype(">f4"), np.array(["a", None], object)):
             again = from_plain(to_plain(values))

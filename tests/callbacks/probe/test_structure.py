@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from callbacks.probe.loss_graph import shape_of
 from callbacks.probe.structure import Structure, read_structure
 
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0])
@@ -328,6 +329,10 @@ def pairs(y: Tensor) -> Tensor:
 TARGETS = torch.arange(6.0)
 
 
+@pytest.mark.skipif(
+    not hasattr(torch.ones(1, requires_grad=True).sum().grad_fn, "_input_metadata"),
+    reason="this PyTorch does not tell the shapes of a graph",
+)
 @pytest.mark.parametrize(
     ("loss", "is_crossed"),
     [
@@ -346,6 +351,13 @@ def test_a_difference_that_is_written_by_hand(
 ) -> None:
     structure, _ = read(nn.Sequential(nn.Linear(8, 1)), loss)
     assert any(term.is_broadcast for term in structure.terms) == is_crossed
+
+
+def test_the_shape_of_a_result_is_unknown_to_an_older_pytorch() -> None:
+    class Node:
+        next_functions = ()
+
+    assert shape_of(Node()) == ()  # type: ignore[arg-type]
 
 
 def test_targets_of_a_regression_are_measured() -> None:
