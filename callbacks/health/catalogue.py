@@ -153,7 +153,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         name="update_low",
-        measures="log10( std(update) / std(weight) ) at the peak of the learning rate; the rate / its peak, early",
+        measures="log10( std(update) / std(weight) ) at the highest learning rate; a rate that ends in the first half",
         why="The weights hardly move.",
         remedy="Raise the learning rate, or find out why the gradient is small.",
         source=f"{LECTURE}; {MEASURED}",

@@ -114,7 +114,7 @@ HALF = 0.5
 """Part of a training before which a learning rate should not end."""
 
 RESTART = 3
-"""Due steps at which a schedule that restarts is not at its lowest rate each time."""
+"""Due steps in a row with a low rate: of a schedule that restarts, fewer fall on its lowest part."""
 
 
 def _rate_ends_early(course: Course, rule: Rule) -> Iterator[Violation]:
