@@ -88,10 +88,16 @@ class Course:
         loss, first = self.latest.loss, self.first_loss
         return loss is not None and first is not None and (loss < first or first <= 0)
 
-    def rate_fraction(self, name: str) -> float | None:
-        """Returns the learning rate of a parameter as a fraction of its peak; None if either is unknown or zero."""
-        rate, peak = self.latest.params[name].rate, self.peak_rates.get(name)
-        return rate / peak if rate and peak else None
+    def rate_fraction(
+        self, name: str, observation: Observation | None = None
+    ) -> float | None:
+        """Returns the learning rate of a parameter, by default the current one, as a fraction of its peak so far.
+
+        None where it has none, or never had one above zero.
+        """
+        rate = (observation or self.latest).params[name].rate
+        peak = self.peak_rates.get(name)
+        return rate / peak if rate is not None and peak else None
 
     def last(self, count: int) -> tuple[Observation, ...]:
         """Returns the last due steps, fewer where there are fewer."""

@@ -1,7 +1,7 @@
 """Rules of updates: how far a step moves the weights, and a learning rate that ends early."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 
 from .._healthy import UPDATE_RATIOS
@@ -122,7 +122,7 @@ def _rate_ends_early(course: Course, rule: Rule) -> Iterator[Violation]:
     limits = rule.limits["rate"]
     low: list[tuple[Observation, float]] = []
     for each in reversed(course.window):
-        fraction = highest_rate_fraction(each, course.peak_rates)
+        fraction = highest_rate_fraction(course, each)
         if fraction is None or limits.judge(fraction) is None:
             break
         low.append((each, fraction))
@@ -143,16 +143,10 @@ CHECK_SCHEDULE = (
 )
 
 
-def highest_rate_fraction(
-    observation: Observation, peaks: Mapping[str, float]
-) -> float | None:
+def highest_rate_fraction(course: Course, observation: Observation) -> float | None:
     """Returns the learning rate as a fraction of its peak, of the parameter with the highest; None if unknown."""
-    rates = {
-        name: param.rate
-        for name, param in observation.params.items()
-        if param.rate is not None and peaks.get(name)
-    }
-    return max((rate / peaks[name] for name, rate in rates.items()), default=None)
+    fractions = [course.rate_fraction(name, observation) for name in observation.params]
+    return max((each for each in fractions if each is not None), default=None)
 
 
 RAISE_RATE = (
